@@ -1,0 +1,51 @@
+# What one does here, a line each: `make` lists it.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup train test slow docs lab lock clean
+
+bin := .venv/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PYDEVD_DISABLE_FILE_VALIDATION := 1
+# two workers on two cores: each keeps to one thread
+one_thread := OMP_NUM_THREADS=1
+pytest := $(one_thread) $(bin)/python -m pytest -n 2 --dist loadfile
+# what papermill says about itself, cell by cell
+papermill_noise := Kernel is running over TCP|^(Executing|Ending) Cell |^Black is not installed|^<Figure |^ *$$
+
+help:
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
+
+setup: .venv/.stamp ## make or update .venv from requirements.lock
+
+.venv/.stamp: requirements.lock pyproject.toml
+	@.ci/setup
+
+train: setup ## train on the embedded world, report in reports/train.ipynb (more: make train ARGS="-p epochs 5")
+	@mkdir -p reports
+	$(bin)/papermill nbs/train.ipynb reports/train.ipynb -p scales 3 $(ARGS) --log-output 2>&1 | grep --line-buffered -Ev '$(papermill_noise)'
+
+test: setup ## modules and notebooks agree and are clean, nbdev_test, pytest
+	@.ci/unchanged ms2d $(bin)/nbdev_export
+	@.ci/unchanged nbs $(bin)/nbdev_clean
+	$(one_thread) $(bin)/nbdev_test --n_workers 2 --timing
+	$(pytest)
+
+slow: setup ## the tests, with the cells and tests flagged slow
+	$(pytest) --slow --timeout 3600
+
+docs: setup ## the notebooks as a site, in _docs/index.html
+	$(bin)/python docs/prepare.py
+	$(bin)/sphinx-build -q -W --keep-going -c docs -d _proc/doctrees _proc/source _proc/site
+	$(bin)/python docs/check_site.py _proc/site
+	@rm -rf _docs && mv _proc/site _docs && echo _docs/index.html
+
+lab: setup ## JupyterLab on the notebooks; saving cleans them as nbdev_clean does
+	$(bin)/jupyter lab --LabApp.default_url=/lab/tree/nbs --FileContentsManager.pre_save_hook=nbdev.clean.clean_jupyter $(ARGS)
+
+lock: setup ## requirements.lock anew from requirements.in
+	@.ci/lock
+
+clean: ## remove what was built; .venv, data/ and reports/ stay
+	rm -rf _proc _docs build dist *.egg-info .pytest_cache
+	find ms2d nbs tests -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf

@@ -1,0 +1,96 @@
+"What the tool chain breaks silently"
+import ast, json, re, subprocess, sys
+from pathlib import Path
+import pytest
+from nbdev.config import get_config
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = {p.stem: json.loads(p.read_text()) for p in sorted((ROOT/'nbs').glob('*.ipynb'))}
+MODULES = sorted(p.stem for p in (ROOT/'ms2d').glob('[!_]*.py'))
+MACHINE = re.compile(r'(?<![\w.:/~])/(?:home|root|Users|tmp|work|mnt|opt|usr|var)/[\w.-]+|\b[A-Z]:\\\\|localhost:\d|\b\d{1,3}(?:\.\d{1,3}){3}:\d')
+
+def source(cell): return ''.join(cell['source'])
+def code(nb): return [c for c in nb['cells'] if c['cell_type']=='code']
+def exported(nb): return [c for c in code(nb) if re.search(r'^#\| *exports?i?\b', source(c), re.M)]
+def is_workbook(nb): return bool(re.search(r'^(- )?skip_exec: *true', source(nb['cells'][0]), re.M))
+
+WORKBOOKS = [name for name,nb in NOTEBOOKS.items() if is_workbook(nb)]
+every_notebook = pytest.mark.parametrize('name', NOTEBOOKS)
+every_workbook = pytest.mark.parametrize('name', WORKBOOKS)
+every_module = pytest.mark.parametrize('name', MODULES)
+
+def outputs(nb):
+    "The text of the stored outputs, pictures left out"
+    for out in (o for c in code(nb) for o in c['outputs']):
+        yield from out.get('text', [])
+        for kind,data in out.get('data', {}).items():
+            if kind.startswith('text/'): yield ''.join(data)
+
+@every_workbook
+def test_workbook_has_one_parameters_cell(name):
+    "papermill -p has no effect, without a word, where the tag is missing"
+    assert sum('parameters' in c['metadata'].get('tags', []) for c in code(NOTEBOOKS[name]))==1
+
+@every_notebook
+def test_no_machine_in_notebook(name):
+    nb = NOTEBOOKS[name]
+    text = '\n'.join([*map(source, nb['cells']), *outputs(nb)])
+    assert not MACHINE.findall(text)
+
+def test_machine_is_recognised():
+    for text in ('saved /home/me/x.ckpt', "open('/tmp/x')", 'http://localhost:8888', 'at 10.0.0.1:80'): assert MACHINE.search(text)
+    for text in ('reports/train', 'a/b/c', '../shared/data', 'https://example.org/home/me', '2/3 of /1/'): assert not MACHINE.search(text)
+
+@every_notebook
+def test_notebook_is_readable(name):
+    "Short exported cells, stored outputs, no stored error, a size that a diff can bear"
+    nb = NOTEBOOKS[name]
+    long = [source(c).splitlines()[1] for c in exported(nb) if len(source(c).splitlines())>40]
+    assert not long, f'exported cells above 40 lines: {long}'
+    assert (ROOT/'nbs'/f'{name}.ipynb').stat().st_size < 1_500_000
+    assert not [o['ename'] for c in code(nb) for o in c['outputs'] if o['output_type']=='error']
+    if not is_workbook(nb): assert any(c['outputs'] for c in code(nb)), 'no stored output: run it before you commit it'
+
+def number(name): return int(m[1]) if (m := re.match(r'(\d+)_', name)) else None
+NUMBERS = {re.search(r'#\| *default_exp +(\w+)', s)[1]: number(name) for name,nb in NOTEBOOKS.items()
+           if 'default_exp' in (s := '\n'.join(map(source, code(nb))))}
+
+def imported(text):
+    "Modules of ms2d that a piece of source imports, inside its functions too"
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ImportFrom) and node.module=='ms2d': yield from (a.name for a in node.names)
+        elif isinstance(node, ast.ImportFrom) and (node.module or '').startswith('ms2d.'): yield node.module.split('.')[1]
+        elif isinstance(node, ast.Import): yield from (a.name.split('.')[1] for a in node.names if a.name.startswith('ms2d.'))
+
+@pytest.mark.parametrize('name', [n for n in NOTEBOOKS if number(n) is not None])
+def test_notebook_imports_only_from_those_before(name):
+    used = {m for c in exported(NOTEBOOKS[name]) for m in imported(source(c)) if m in NUMBERS}
+    assert not [m for m in used if NUMBERS[m] >= number(name)]
+
+def test_imported_sees_every_form():
+    text = 'from ms2d import a\nfrom ms2d.b import x\ndef f():\n    import ms2d.c as c\nimport torch'
+    assert set(imported(text))=={'a', 'b', 'c'}
+
+@every_module
+def test_module_has_a_notebook(name): assert name in NUMBERS, f'no notebook exports ms2d/{name}.py: delete it'
+
+BARE = """
+import sys
+class Block:
+    names = {'nbdev', 'papermill', 'execnb', 'IPython', 'h5py', 'gensim', 'av', 'pandas', 'matplotlib', 'seaborn', 'lightning', 'pytorch_lightning', 'distributed', 'torchvision'}
+    def find_spec(self, name, path=None, target=None):
+        if name.split('.')[0] in self.names: raise ImportError(f'{name} is imported at the top of a module')
+sys.meta_path.insert(0, Block())
+import importlib
+"""
+
+def bare(statement): return subprocess.run([sys.executable, '-c', BARE + statement], cwd=ROOT, capture_output=True, text=True)
+
+def test_modules_import_where_there_is_only_torch():
+    r = bare(f"for name in {MODULES}: importlib.import_module('ms2d.' + name)")
+    assert not r.returncode, r.stderr
+
+def test_the_block_blocks():
+    assert 'pandas is imported at the top' in bare('import pandas').stderr
+
+def test_parameters_tag_survives_nbdev_clean(): assert 'tags' in get_config().allowed_cell_metadata_keys.split()
