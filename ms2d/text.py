@@ -201,7 +201,7 @@ def coverage(
     text = f"{len(count)-len(lost):,} of {len(count):,} words ({100*(1-share/max(n, 1)):.1f} % of tokens) have a vector"
     return text + (f"; most frequent without: {', '.join(f'{w} ({count[w]})' for w in lost[:top])}" if lost else '')
 
-# %% ../nbs/02_text.ipynb #c38
+# %% ../nbs/02_text.ipynb #c37
 def idf(
     vocab:Vocabulary, # V words
     sentences:list[str], # training sentences
@@ -212,7 +212,7 @@ def idf(
     w[[PAD, BOS, EOS] + [UNK]*(not df[UNK])] = 0
     return w
 
-# %% ../nbs/02_text.ipynb #c41
+# %% ../nbs/02_text.ipynb #c40
 class WordEmbedding(nn.Module):
     "Word vectors: frozen where known, learnt where not"
     def __init__(self,
@@ -239,7 +239,7 @@ class WordEmbedding(nn.Module):
         slot = self.slot[tokens]
         return torch.where((slot > 0)[..., None], F.embedding((slot-1).clamp(min=0), self.own), F.embedding(tokens, self.weights))
 
-# %% ../nbs/02_text.ipynb #c44
+# %% ../nbs/02_text.ipynb #c43
 def weighted_mean(
     emb:Tensor, # word vectors (B, L, dim)
     weight:Tensor, # weight of every word (B, L), >= 0, zero at the padding
@@ -248,7 +248,7 @@ def weighted_mean(
     w = weight[..., None]
     return torch.where(w > 0, w*emb, 0).sum(1)/w.sum(1).clamp(min=1e-6)
 
-# %% ../nbs/02_text.ipynb #c47
+# %% ../nbs/02_text.ipynb #c46
 class SentenceEncoder(nn.Module):
     "Word vectors through an LSTM"
     def __init__(self,

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PRESETS', 'Config', 'Queries', 'project_root', 'world_folder', 'Corpus', 'Maps', 'MS2D', 'Candidates', 'rate_shape',
-           'Draw', 'Learner', 'Progress', 'Run', 'build', 'check_resume', 'train']
+           'Draw', 'Learner', 'Run', 'build', 'check_resume', 'train']
 
 # %% ../nbs/11_training.ipynb #c03
 import dataclasses, difflib, hashlib, json, math, os, time, types, typing
@@ -357,8 +357,7 @@ class Learner(L.LightningModule):
     ):
         super().__init__()
         self.model,self.corpus,self.cfg = model,corpus,model.cfg
-        self.best,self.best_loss,self.spent,self.losses = None,math.inf,0.,{}
-        self.best_epoch = -1
+        self.best,self.best_loss,self.best_epoch,self.spent = None,math.inf,-1,0.
 
     def configure_optimizers(self):
         "AdamW on two groups of weights: those of the first stage and those of the second"
@@ -438,14 +437,17 @@ def validate(self:Learner)->dict: # label-free losses
 
 @patch
 def on_train_epoch_end(self:Learner):
-    "Validate, keep the best alignment, log one row"
+    "Validate, keep the best alignment, log one row, print one line with the time left"
     losses = {**self.sums, **self.validate()}
     if self.stage == 'align' and losses['val_align'] < self.best_loss:
         self.best_loss,self.best_epoch = losses['val_align'],self.current_epoch
         self.best = {k: v.detach().clone() for k,v in self.model.state_dict().items() if k.startswith(('alignment', 'words.own'))}
-    self.losses = losses
-    self.log_dict({**losses, 'stage': float(self.stage == 'maps'), 'seconds': self.spent + time.monotonic() - self.began})
-    if self.cfg.minutes and self.used() >= 1: self.trainer.should_stop = True
+    used,gone = self.used(),self.spent + time.monotonic() - self.began
+    self.log_dict({**losses, 'stage': float(self.stage == 'maps'), 'seconds': gone})
+    text = ', '.join(f'{k} {v:.3f}' for k,v in losses.items())
+    left = f'{gone/used*(1 - used):.0f} s left' if used < 1 else 'done'
+    print(f'epoch {self.current_epoch+1}/{self.cfg.epochs} {self.stage}: {text} | {gone:.0f} s, {left}', flush=True)
+    if self.cfg.minutes and used >= 1: self.trainer.should_stop = True
 
 @patch
 def on_save_checkpoint(self:Learner, checkpoint):
@@ -458,14 +460,6 @@ def on_load_checkpoint(self:Learner, checkpoint):
     for k in ('best', 'best_loss', 'best_epoch', 'spent'): setattr(self, k, checkpoint['ms2d'][k])
 
 # %% ../nbs/11_training.ipynb #c36
-class Progress(L.Callback):
-    "A line an epoch: stage, losses, time used and time left"
-    def on_train_epoch_end(self, trainer, learner):
-        used,gone = learner.used(),learner.spent + time.monotonic() - learner.began
-        text = ', '.join(f'{k} {v:.3f}' for k,v in learner.losses.items())
-        left = f'{gone/used*(1 - used):.0f} s left' if used < 1 else 'done'
-        print(f'epoch {trainer.current_epoch+1}/{learner.cfg.epochs} {learner.stage}: {text} | {gone:.0f} s, {left}', flush=True)
-
 @dataclass
 class Run:
     "What `train` leaves behind"
@@ -528,6 +522,6 @@ def _trainer(cfg, out):
     from lightning.pytorch.callbacks import ModelCheckpoint
     from lightning.pytorch.loggers import CSVLogger
     keep = ModelCheckpoint(dirpath=out, filename='last', save_top_k=1, enable_version_counter=False, save_on_train_epoch_end=True)
-    return L.Trainer(accelerator=cfg.accelerator, devices=cfg.devices, precision=cfg.precision, max_epochs=cfg.epochs, callbacks=[Progress(), keep],
+    return L.Trainer(accelerator=cfg.accelerator, devices=cfg.devices, precision=cfg.precision, max_epochs=cfg.epochs, callbacks=[keep],
         logger=CSVLogger(out, name='', version=''), gradient_clip_val=10., log_every_n_steps=cfg.updates, enable_progress_bar=False,
         enable_model_summary=False, default_root_dir=out, use_distributed_sampler=False)

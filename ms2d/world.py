@@ -237,8 +237,9 @@ def script(
     d = int(rng.integers(20*2, 60*2 + 1))/2
     want = int(rng.integers(3, min(7, 2 + d/8) + 1))
     for _ in range(300):
+        if len(events) == want: break
         new = draft(rng, d, events)
-        if len(events) == want or overlaps(new, events) > 1 or any(alike(new, o) for o in events): continue
+        if overlaps(new, events) > 1 or any(alike(new, o) for o in events): continue
         new = next((e for e in (stay(rng, new, d, linger), new) if not clash(e, actors)), ())
         if new: events.append(new); actors += new
     for _ in range(4*extras):
@@ -334,7 +335,7 @@ def film_strip(
 
 # %% ../nbs/00_world.ipynb #c46
 HEADS = dict(verb=['nothing', 'rest'] + VERBS, colour=['none'] + list(COLOURS), shape=['none'] + SHAPES, size=['none'] + list(SIZES))
-LABELS = [*VERBS, *COLOURS, *SHAPES, *SIZES, *'c0 c1 c2 r0 r1 r2'.split(), *(f'{v} {c}' for v in VERBS for c in COLOURS), *(f'{c} {s}' for c in COLOURS for s in SHAPES)]
+LABELS = [*VERBS, *COLOURS, *SHAPES, *SIZES, *'c0 c1 c2 r0 r1 r2'.split(), *(f'{v} {c}' for v in VERBS for c in COLOURS), *(f'{v} {s}' for v in VERBS for s in SHAPES)]
 _index = {k: i for i, k in enumerate(LABELS)}
 
 def clip_actors(rng:np.random.Generator, t:int)->list:
@@ -353,8 +354,8 @@ def clip_labels(actors:list)->np.ndarray:
     "Which `LABELS` hold for a clip, 0 or 1"
     y = np.zeros(len(LABELS), np.float32)
     for a in actors:
-        acts = (a.verb, f'{a.verb} {a.colour}') if a.verb != 'rest' else ()
-        for k in (a.colour, a.shape, a.size, f'c{a.col}', f'r{a.row}', f'{a.colour} {a.shape}', *acts): y[_index[k]] = 1
+        acts = (a.verb, f'{a.verb} {a.colour}', f'{a.verb} {a.shape}') if a.verb != 'rest' else ()
+        for k in (a.colour, a.shape, a.size, f'c{a.col}', f'r{a.row}', *acts): y[_index[k]] = 1
     return y
 
 # %% ../nbs/00_world.ipynb #c48
@@ -559,7 +560,7 @@ def write_video(path, x:np.ndarray, fps:int=12)->None:
     with replacing(path) as tmp, av.open(str(tmp), 'w') as out:
         s = out.add_stream('libx264' if 'libx264' in av.codecs_available else 'mpeg4', rate=fps)
         s.height, s.width = x.shape[1:3]
-        s.pix_fmt = 'yuv420p'
+        s.pix_fmt, s.options = 'yuv420p', {'preset': 'veryfast'}
         for f in x: out.mux(s.encode(av.VideoFrame.from_ndarray(f, format='rgb24')))
         out.mux(s.encode())
 
@@ -582,12 +583,17 @@ def is_made(folder, want:dict)->bool:
     return all(have.get(k) == v for k, v in want.items()) and have['sha256'] == file_hash(h5) and all((Path(folder)/f).exists() for f in have['files'])
 
 # %% ../nbs/00_world.ipynb #c78
-def finish(folder:Path, want:dict, weights:dict, vids:list)->None:
+def finish(
+    folder:Path,
+    want:dict, # what the world is made from
+    weights:dict, # of the 3D CNN, as arrays
+    vids:list, # videos to write as mp4
+)->None:
     "Weights, mp4s and, last of all, world.json"
     with replacing(folder/'cnn.npz') as tmp: np.savez(tmp, **weights)
     for v in vids:
         s = script(want['seed'], v)
-        write_video(folder/'videos'/f'{v}.mp4', render(s, (np.arange(int(s.duration*12)) + .5)/12, 128))
+        write_video(folder/'videos'/f'{v}.mp4', render(s, (np.arange(int(s.duration*12)) + .5)/12, 96))
     files = ['train.json', 'val.json', 'test.json', 'cnn.npz', *(f'videos/{v}.mp4' for v in vids)]
     write_json(folder/'world.json', {**want, 'files': files, 'sha256': file_hash(folder/'features.hdf5')})
 
