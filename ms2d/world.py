@@ -23,7 +23,8 @@ from torch import nn, Tensor
 from torch.nn import functional as F
 
 # %% ../nbs/00_world.ipynb #c06
-COLOURS = dict(red=(.88,.12,.12), green=(.1,.68,.2), blue=(.15,.3,.95), yellow=(.95,.85,.1), purple=(.62,.15,.78), orange=(1.,.52,.05), white=(.97,.97,.97))
+COLOURS = dict(red=(.88,.12,.12), green=(.1,.68,.2), blue=(.15,.3,.95), yellow=(.95,.85,.1), purple=(.62,.15,.78), orange=(1.,.52,.05),
+    white=(.97,.97,.97))
 SHAPES = 'circle ring square triangle star cross'.split()
 SIZES = dict(small=.1, large=.17)  # radius, share of the picture's width
 VERBS = 'left right up down spin blink grow shrink shake bounce appear vanish meet'.split()
@@ -158,7 +159,7 @@ def anchors(a:Actor)->set:
     "The grid cells that an actor claims: a move needs its whole lane"
     if a.verb in ('left', 'right'): return {(c, a.row) for c in range(3)}
     if a.verb in ('up', 'down'): return {(a.col, r) for r in range(3)}
-    if a.verb == 'meet': return {(max(a.col, 0), a.row), (a.col + a.side, a.row)} & {(c, a.row) for c in range(3)}
+    if a.verb == 'meet': return {(a.col, a.row), (a.col + a.side, a.row)}
     return {(a.col, a.row)}
 
 def clash(new:list, old:list)->bool:
@@ -226,6 +227,7 @@ def overlaps(e:tuple, others:list)->int:
     "How many of the other events share a time with `e`"
     return sum(o[0].since < e[0].until and e[0].since < o[0].until for o in others)
 
+# %% ../nbs/00_world.ipynb #c33
 def script(
     seed:int,
     vid:str, # the video's name
@@ -248,12 +250,13 @@ def script(
         if sum(b.verb == 'rest' for b in actors) < extras and not clash([a], actors): actors.append(a)
     return Script(vid, seed, d, sorted(actors, key=lambda a: a.verb != 'rest'), sorted(events, key=lambda e: e[0].since))
 
-# %% ../nbs/00_world.ipynb #c33
+# %% ../nbs/00_world.ipynb #c36
 NOUNS = dict(circle=['circle', 'disc', 'ball'], ring=['ring', 'hoop'], square=['square', 'box', 'block'], triangle=['triangle', 'wedge'],
     star=['star'], cross=['cross', 'plus'])
 ADJECTIVES = dict(small=['small', 'little', 'tiny'], large=['large', 'big', 'huge'], red=['red', 'crimson'], green=['green'], blue=['blue'],
     yellow=['yellow', 'golden'], purple=['purple', 'violet'], orange=['orange'], white=['white'])
-DOES = dict(left=['moves left', 'goes to the left', 'travels leftwards', 'slides left'], right=['moves right', 'goes to the right', 'travels rightwards', 'slides right'],
+DOES = dict(left=['moves left', 'goes to the left', 'travels leftwards', 'slides left'],
+    right=['moves right', 'goes to the right', 'travels rightwards', 'slides right'],
     up=['moves up', 'goes upwards', 'rises', 'climbs'], down=['moves down', 'goes downwards', 'falls', 'sinks'],
     spin=['spins', 'rotates', 'turns around', 'turns'], blink=['blinks', 'flashes', 'flickers'], grow=['grows', 'expands', 'swells', 'gets bigger'],
     shrink=['shrinks', 'contracts', 'gets smaller'], shake=['shakes', 'trembles', 'wobbles'], bounce=['bounces', 'jumps', 'hops'],
@@ -274,7 +277,7 @@ def phrase(
     det = pick(rng, ['a', 'a', 'the', 'the', 'one'])
     return ' '.join(['an' if det == 'a' and words[0][0] in 'aeiou' else det] + words)
 
-# %% ../nbs/00_world.ipynb #c36
+# %% ../nbs/00_world.ipynb #c39
 def words_for(rng:np.random.Generator, e:tuple, others:list)->dict:
     "Facts of `e` that, together with its verb, fit none of the other events"
     f = facts(e)
@@ -284,6 +287,7 @@ def words_for(rng:np.random.Generator, e:tuple, others:list)->dict:
         if not any(fits(said, o) for o in others): break
     return said
 
+# %% ../nbs/00_world.ipynb #c41
 def sentence(
     rng:np.random.Generator,
     e:tuple, # an event
@@ -307,7 +311,7 @@ def queries(
     some = rng.permutation(len(s.events))[:3 + int(rng.integers(2))]
     return sorted((e[0].since, e[0].until, sentence(rng, e, [o for o in s.events if o is not e])) for e in (s.events[i] for i in some))
 
-# %% ../nbs/00_world.ipynb #c41
+# %% ../nbs/00_world.ipynb #c46
 def frames(
     vid:str, # name of a video, e.g. 'test0003'
     seconds=None, # increasing times (T,); all frames at `FPS` if None
@@ -333,9 +337,10 @@ def film_strip(
     axes[0].set_title(title, loc='left', fontsize=9)
     return axes
 
-# %% ../nbs/00_world.ipynb #c46
+# %% ../nbs/00_world.ipynb #c51
 HEADS = dict(verb=['nothing', 'rest'] + VERBS, colour=['none'] + list(COLOURS), shape=['none'] + SHAPES, size=['none'] + list(SIZES))
-LABELS = [*VERBS, *COLOURS, *SHAPES, *SIZES, *'c0 c1 c2 r0 r1 r2'.split(), *(f'{v} {c}' for v in VERBS for c in COLOURS), *(f'{v} {s}' for v in VERBS for s in SHAPES)]
+LABELS = [*VERBS, *COLOURS, *SHAPES, *SIZES, *'c0 c1 c2 r0 r1 r2'.split(),
+    *(f'{v} {c}' for v in VERBS for c in COLOURS), *(f'{v} {s}' for v in VERBS for s in SHAPES)]
 _index = {k: i for i, k in enumerate(LABELS)}
 
 def clip_actors(rng:np.random.Generator, t:int)->list:
@@ -358,10 +363,11 @@ def clip_labels(actors:list)->np.ndarray:
         for k in (a.colour, a.shape, a.size, f'c{a.col}', f'r{a.row}', *acts): y[_index[k]] = 1
     return y
 
-# %% ../nbs/00_world.ipynb #c48
+# %% ../nbs/00_world.ipynb #c53
 def spots(rng:np.random.Generator, actors:list, t:float, n:int=8)->np.ndarray:
     "What is where at the time `t`: (n, 6) of x, y and an index into each of `HEADS`, -100 for an empty row"
-    rows = [[float(z[0]) for z in pose(a, np.array([t]))[:2]] + [HEADS[k].index(getattr(a, k)) for k in HEADS] for a in actors]
+    def what(a): return [HEADS[k].index(getattr(a, k)) for k in HEADS]
+    rows = [[float(z[0]) for z in pose(a, np.array([t]))[:2]] + what(a) for a in actors]
     for x, y in rng.random((2, 2)):
         if all(max(abs(x - r[0]), abs(y - r[1])) > .25 for r in rows): rows.append([x, y, 0, 0, 0, 0])
     return np.array((rows + [[0, 0] + [-100]*4]*n)[:n], np.float32)
@@ -376,9 +382,10 @@ def reel(
     casts = [clip_actors(rng, t) for t in range(clips)]
     back = np.repeat([backdrop(rng, PIXELS) for _ in casts], FPS, 0)
     x = shoot(back, [a for c in casts for a in c], (np.arange(clips*FPS) + .5)/FPS, rng)
-    return x.reshape(clips, FPS, PIXELS, PIXELS, 3), np.stack([clip_labels(c) for c in casts]), np.stack([spots(rng, c, t + .5) for t, c in enumerate(casts)])
+    y, where = [clip_labels(c) for c in casts], [spots(rng, c, t + .5) for t, c in enumerate(casts)]
+    return x.reshape(clips, FPS, PIXELS, PIXELS, 3), np.stack(y), np.stack(where)
 
-# %% ../nbs/00_world.ipynb #c51
+# %% ../nbs/00_world.ipynb #c56
 class ClipNet(nn.Module):
     "3D CNN over one-second clips; `forward` gives the pooled features, `label` the labels' logits"
     def __init__(self,
@@ -409,7 +416,7 @@ def as_input(
     "Pixels as the network takes them; channels last is twice as fast on a CPU"
     return ((torch.from_numpy(clips).permute(0, 4, 1, 2, 3).float() - 80)/60).contiguous(memory_format=torch.channels_last_3d)
 
-# %% ../nbs/00_world.ipynb #c54
+# %% ../nbs/00_world.ipynb #c59
 def clip_loss(
     net:ClipNet,
     x:Tensor, # clips (B, 3, FPS, P, P)
@@ -435,7 +442,7 @@ def one_thread(seed:int):
             yield
     finally: torch.set_num_threads(n)
 
-# %% ../nbs/00_world.ipynb #c57
+# %% ../nbs/00_world.ipynb #c62
 def pretrain(
     reels, # yields (clips, labels, spots)
     steps:int, # how many there are
@@ -455,7 +462,7 @@ def pretrain(
             say(i, loss.item())
     return net.eval()
 
-# %% ../nbs/00_world.ipynb #c60
+# %% ../nbs/00_world.ipynb #c65
 def features(
     net:ClipNet,
     x:np.ndarray, # all frames of a video at `FPS` (T, P, P, 3) uint8
@@ -467,7 +474,7 @@ def features(
     x = np.pad(x, ((hold, hold), (0, 0), (0, 0), (0, 0)), mode='edge')
     with torch.inference_mode(): return net(as_input(x[None]))[0][0].T.numpy().astype(np.float16)
 
-# %% ../nbs/00_world.ipynb #c63
+# %% ../nbs/00_world.ipynb #c68
 def project_root()->Path:
     "The folder that holds the package, wherever the process was started"
     from ms2d import __file__ as f
@@ -494,7 +501,7 @@ def replacing(path):
 def write_json(path, content:dict)->None:
     with replacing(path) as tmp: tmp.write_text(json.dumps(content))
 
-# %% ../nbs/00_world.ipynb #c66
+# %% ../nbs/00_world.ipynb #c71
 def extract(
     job:tuple, # seed, names of videos, the network's weights as arrays
 )->list: # (name, features (T, D) float16)
@@ -514,13 +521,14 @@ def serve()->None:
         pickle.dump(dict(reel=lambda j: reel(*j), extract=extract)[f](job), results, protocol=5)
         results.flush()
 
-# %% ../nbs/00_world.ipynb #c68
+# %% ../nbs/00_world.ipynb #c73
 def ask(worker:subprocess.Popen, f:str, job):
     "The result of one job"
     try:
         pickle.dump((f, job), worker.stdin, protocol=5); worker.stdin.flush()
         return pickle.load(worker.stdout)
-    except (EOFError, BrokenPipeError): raise RuntimeError(f"a worker process ended while doing {f!r}: its own message stands above; workers=1 does the work in this process") from None
+    except (EOFError, BrokenPipeError):
+        raise RuntimeError(f"a worker process ended while doing {f!r}: its message stands above; workers=1 works in this process") from None
 
 @contextmanager
 def shared(
@@ -545,7 +553,7 @@ def shared(
     finally:
         for p in procs: p.stdin.close(); p.wait(); p.stdout.close()
 
-# %% ../nbs/00_world.ipynb #c71
+# %% ../nbs/00_world.ipynb #c76
 def write_features(path, rows, seed:int)->None:
     "HDF5 with one float16 data set (T, D) a video; `rows` yields lists of (name, features)"
     import h5py
@@ -553,7 +561,7 @@ def write_features(path, rows, seed:int)->None:
         h.attrs['rows_per_second'], h.attrs['seed'] = float(RATE), seed
         for vid, f in itertools.chain.from_iterable(rows): h.create_dataset(vid, data=f).attrs['rows_per_second'] = float(RATE)
 
-# %% ../nbs/00_world.ipynb #c73
+# %% ../nbs/00_world.ipynb #c78
 def write_video(path, x:np.ndarray, fps:int=12)->None:
     "Write frames (T, H, W, 3) uint8 as mp4"
     import av
@@ -573,16 +581,17 @@ def write_annotations(folder, seed:int, split:str, n:int)->list:
     write_json(Path(folder)/f'{split}.json', out)
     return list(out)
 
-# %% ../nbs/00_world.ipynb #c75
+# %% ../nbs/00_world.ipynb #c80
 def is_made(folder, want:dict)->bool:
     "Does `folder` hold the world that `want` describes, whole?"
     about, h5 = Path(folder)/'world.json', Path(folder)/'features.hdf5'
     if not about.exists() or not h5.exists(): return False
     try: have = json.loads(about.read_text())
     except json.JSONDecodeError: return False
-    return all(have.get(k) == v for k, v in want.items()) and have['sha256'] == file_hash(h5) and all((Path(folder)/f).exists() for f in have['files'])
+    if any(have.get(k) != v for k, v in want.items()) or have['sha256'] != file_hash(h5): return False
+    return all((Path(folder)/f).exists() for f in have['files'])
 
-# %% ../nbs/00_world.ipynb #c78
+# %% ../nbs/00_world.ipynb #c83
 def finish(
     folder:Path,
     want:dict, # what the world is made from
@@ -597,6 +606,7 @@ def finish(
     files = ['train.json', 'val.json', 'test.json', 'cnn.npz', *(f'videos/{v}.mp4' for v in vids)]
     write_json(folder/'world.json', {**want, 'files': files, 'sha256': file_hash(folder/'features.hdf5')})
 
+# %% ../nbs/00_world.ipynb #c85
 def make_world(
     folder=None, # where to; data/world of the project if None
     seed:int=0,
@@ -626,7 +636,7 @@ def make_world(
     say(f'  wrote {len(vids)} videos of features, {len(weights)} weight arrays')
     return folder
 
-# %% ../nbs/00_world.ipynb #c83
+# %% ../nbs/00_world.ipynb #c90
 class World:
     "A made world: its folder, its seed, and its videos as pictures"
     def __init__(self, folder=None):
