@@ -25,12 +25,14 @@ def reconstruction_loss(
 def rg_bce(
     logits:Tensor, # scores of the candidates before the sigmoid (B, C)
     labels:Tensor, # pseudo labels y (B, C), 0..1
+    relative:bool=False, # compare the scores of a query with each other: subtract their mean first
 )->Tensor: # L_rg-bce, scalar
     "Cross entropy of scores and pseudo labels; the labels are constants"
     if labels.requires_grad: labels = labels.detach()
+    if relative: logits = logits - logits.mean(1, keepdim=True)
     return F.binary_cross_entropy_with_logits(logits, labels)
 
-# %% ../nbs/08_loss.ipynb #c16
+# %% ../nbs/08_loss.ipynb #c18
 def iou_labels(
     spans:Tensor, # spans of the cells (B, M, 2), s
     moment:Tensor, # true moments (B, 2), s

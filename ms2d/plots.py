@@ -17,7 +17,7 @@ from .training import Corpus, MS2D, Run
 
 # %% ../nbs/15_plots.ipynb #c08
 TRUE,FOUND,OTHER = '#E69F00', '#0072B2', '#999999'
-INK = {'align': 'contrast between videos', 'rec': 'reconstruction (L_rec)', 'rank': 'RG-BCE', 'val_rank': 'rank of the own video, validation'}
+INK = {'align': 'contrast between videos', 'rec': 'reconstruction (L_rec)', 'bce': 'RG-BCE', 'val_rank': 'rank of the own video, validation'}
 
 def draw_curves(
     path:str|Path, # metrics.csv of a run
@@ -70,7 +70,7 @@ def draw_maps(
         ax.plot(best[0,1] - unit/2, best[0,0] + unit/2, 's', mfc='none', mec='#56B4E9', ms=10, mew=2, label='found')
         ax.plot(sample.end - unit/2, sample.start + unit/2, '*', color=TRUE, ms=12, label='true')
         ax.set(title=f'{n} clips of {unit:.1f} s', xlabel='end, s', ylabel='start, s' if not j else '')
-    axes[0,0].legend(fontsize=7, loc='upper left'); fig.colorbar(im, ax=axes[0].tolist(), label='logit')
+    axes[0,0].legend(fontsize=7, loc='upper left', facecolor=OTHER, labelcolor='w'); fig.colorbar(im, ax=axes[0].tolist(), label='logit')
     fig.suptitle(f'"{sample.query}"', fontsize=10)
     return fig
 

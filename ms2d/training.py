@@ -27,10 +27,10 @@ from .loss import iou_labels, reconstruction_loss, rg_bce
 
 # %% ../nbs/11_training.ipynb #c06
 PRESETS = dict(
-    ms2d      =dict(align=True,  maps=True,  longest=16, labels='mixed', trust=.5, reads='visual', explore=.5, hide=.5, warmup=.3, content=True,  posterior=True),
-    poster    =dict(align=False, maps=True,  longest=0,  labels='share', trust=1., reads='fused',  explore=0., hide=0., warmup=0., content=False, posterior=False),
-    align     =dict(align=True,  maps=False, longest=16, labels='mixed', trust=0., reads='visual', explore=0., hide=0., warmup=0., content=True,  posterior=False),
-    supervised=dict(align=True,  maps=True,  longest=16, labels='iou',   trust=0., reads='visual', explore=0., hide=0., warmup=0., content=True,  posterior=False))
+    ms2d      =dict(align=True,  maps=True,  longest=16, labels='mixed', trust=.5, reads='visual', explore=.5, hide=.5, warmup=.3, content=True,  posterior=True,  relative=True),
+    poster    =dict(align=False, maps=True,  longest=0,  labels='share', trust=1., reads='fused',  explore=0., hide=0., warmup=0., content=False, posterior=False, relative=False),
+    align     =dict(align=True,  maps=False, longest=16, labels='mixed', trust=0., reads='visual', explore=0., hide=0., warmup=0., content=True,  posterior=False, relative=True),
+    supervised=dict(align=True,  maps=True,  longest=16, labels='iou',   trust=0., reads='visual', explore=0., hide=0., warmup=0., content=True,  posterior=False, relative=True))
 
 @dataclass
 class Config:
@@ -61,6 +61,7 @@ class Config:
     warmup: float|None = None # share of the map stage before the labels count
     content: bool|None = None # weigh words by idf in captions and labels
     posterior: bool|None = None # weigh candidates by their posterior in L_rec
+    relative: bool|None = None # RG-BCE compares the candidates of a query with each other
     nms: float = .45 # temporal IoU above which a worse span is suppressed
     epochs: int = 12 # of `updates` updates each
     minutes: float = 0. # wall-clock budget of training, 0: none; whichever ends first
@@ -314,16 +315,16 @@ def map_loss(self:MS2D,
     batch:dict, # from `Corpus.batch`
     explore:float=0., # share of random candidates
     labels:bool=True, # do the pseudo labels count yet?
-)->dict: # rec and rank, scalars
+)->dict: # rec and bce, scalars
     "Reconstruction loss and RG-BCE of a batch; supervised: cross entropy with the true IoU of all cells"
     maps = self(batch['clips'], batch['tokens'], batch['lengths'])
     if self.cfg.labels == 'iou':
         where = torch.cat([spans(xy, n, batch['duration'].cpu()) for xy,n in zip(self.cells, self.counts)], 1).to(batch['moment'].device)
-        return dict(rank=rg_bce(torch.cat([m.logits for m in maps], 1), iou_labels(where, batch['moment'])))
+        return dict(bce=rg_bce(torch.cat([m.logits for m in maps], 1), iou_labels(where, batch['moment'])))
     c = self.candidates(maps, batch['tokens'], explore, self.cfg.hide)
     said = batch['tokens'].where(batch['tokens'] < self.spoken, UNK)
     rec = reconstruction_loss(c.logp, self.word_weight(said), self.cfg.posterior, temperature=.1)
-    return dict(rec=rec, rank=rg_bce(c.logits, c.labels)*labels)
+    return dict(rec=rec, bce=rg_bce(c.logits, c.labels, self.cfg.relative)*labels)
 
 # %% ../nbs/11_training.ipynb #c28
 def rate_shape(

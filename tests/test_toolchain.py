@@ -77,7 +77,7 @@ def test_module_has_a_notebook(name): assert name in NUMBERS, f'no notebook expo
 BARE = """
 import sys
 class Block:
-    names = {'nbdev', 'papermill', 'execnb', 'IPython', 'h5py', 'gensim', 'av', 'pandas', 'matplotlib', 'seaborn', 'lightning', 'pytorch_lightning', 'distributed', 'torchvision'}
+    names = {'nbdev', 'papermill', 'execnb', 'IPython', 'h5py', 'gensim', 'av', 'pandas', 'matplotlib', 'seaborn', 'distributed', 'torchvision'}
     def find_spec(self, name, path=None, target=None):
         if name.split('.')[0] in self.names: raise ImportError(f'{name} is imported at the top of a module')
 sys.meta_path.insert(0, Block())
@@ -86,7 +86,7 @@ import importlib
 
 def bare(statement): return subprocess.run([sys.executable, '-c', BARE + statement], cwd=ROOT, capture_output=True, text=True)
 
-def test_modules_import_where_there_is_only_torch():
+def test_modules_import_without_the_notebook_tools():
     r = bare(f"for name in {MODULES}: importlib.import_module('ms2d.' + name)")
     assert not r.returncode, r.stderr
 
