@@ -79,7 +79,7 @@ RUNTIME = {'ms2d', 'torch', 'numpy', 'lightning', 'fastcore'} | sys.stdlib_modul
 def at_the_top(text):
     "Packages that a module imports outside its functions"
     for node in ast.parse(text).body:
-        if isinstance(node, ast.ImportFrom): yield (node.module or 'ms2d').split('.')[0]
+        if isinstance(node, ast.ImportFrom): yield 'ms2d' if node.level else node.module.split('.')[0]
         elif isinstance(node, ast.Import): yield from (a.name.split('.')[0] for a in node.names)
 
 @every_module
