@@ -27,7 +27,7 @@ from .loss import iou_labels, reconstruction_loss, rg_bce
 
 # %% ../nbs/11_training.ipynb #c06
 PRESETS = dict(
-    ms2d      =dict(align=True,  maps=True,  longest=16, labels='mixed', trust=.5, reads='visual', explore=.5, hide=.5, warmup=.3, content=True,  posterior=True,  relative=True),
+    ms2d      =dict(align=True,  maps=True,  longest=16, labels='mixed', trust=.2, reads='visual', explore=.5, hide=.5, warmup=.3, content=True,  posterior=True,  relative=True),
     poster    =dict(align=False, maps=True,  longest=0,  labels='share', trust=1., reads='fused',  explore=0., hide=0., warmup=0., content=False, posterior=False, relative=False),
     align     =dict(align=True,  maps=False, longest=16, labels='mixed', trust=0., reads='visual', explore=0., hide=0., warmup=0., content=True,  posterior=False, relative=True),
     supervised=dict(align=True,  maps=True,  longest=16, labels='iou',   trust=0., reads='visual', explore=0., hide=0., warmup=0., content=True,  posterior=False, relative=True))
@@ -237,7 +237,7 @@ class MS2D(nn.Module):
         self.cfg,self.counts,self.spoken = cfg,clip_counts(cfg.clips, cfg.scales),spoken
         last = len(self.counts) - 1
         self.cells = [cells(n, cfg.longest if j < last else 0) for j,n in enumerate(self.counts)]
-        self.norm,self.words = Normalise(video_dim), WordEmbedding(weights, known, std=1.)
+        self.norm,self.words = Normalise(video_dim), WordEmbedding(weights, known, std=.1)
         self.register_buffer('idf', torch.zeros(len(weights)))
         if cfg.align: self.alignment = Alignment(video_dim, weights.shape[1], cfg.align_dim)
         if cfg.maps:
@@ -544,12 +544,11 @@ def train(
     last = out/'last.ckpt'
     resume = cfg.resume and last.exists()
     if resume: check_resume(cfg, last)
-    learner = Learner(build(cfg, corpus), corpus)
+    learner,trainer = Learner(build(cfg, corpus), corpus),_trainer(cfg, out)
     out.mkdir(parents=True, exist_ok=True)
     (out/'config.json').write_text(json.dumps(dataclasses.asdict(cfg), indent=1))
     if not resume:
         for name in ('last.ckpt', 'metrics.csv', 'results.json', 'predictions.jsonl'): (out/name).unlink(missing_ok=True)
-    trainer = _trainer(cfg, out)
     trainer.fit(learner, ckpt_path=last if resume else None, weights_only=True)
     learner.restore_best()
     model = learner.model.eval().cpu()
