@@ -244,7 +244,8 @@ class MS2D(nn.Module):
             self.encoder = SentenceEncoder(self.words, cfg.dim)
             self.network = MapNetwork(video_dim, cfg.dim, cfg.dim, cfg.layers)
             self.captioner = Captioner(spoken, cfg.dim, cfg.dim)
-    def bag(self, tokens): return weighted_mean(self.words(tokens), self.idf[tokens])
+    # the square root: idf itself lets one rare word, often a slip of the annotator, speak for the whole sentence
+    def bag(self, tokens): return weighted_mean(self.words(tokens), self.idf[tokens].sqrt())
     def forward(self,
         clips:list, # normalised clips of every scale, (B, N_j, D) each
         tokens:Tensor, # words (B, L)
