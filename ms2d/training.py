@@ -78,7 +78,7 @@ class Config(Data):
     accelerator: str = 'auto' # cpu, gpu or auto
     devices: int = 1 # how many of them
     precision: str = '32-true' # Lightning's: 32-true, bf16-mixed, ...
-    out: str = 'reports/train' # run folder
+    out: str = '' # run folder; '': reports/train for the world, reports/<dataset> for others
     resume: bool = False # go on from out/last.ckpt
     def __post_init__(self): self.check()
 
@@ -119,7 +119,7 @@ def check(self:Config)->None:
 def resolved(self:Config)->Config: # every field has a value
     "Fill in what the preset decides"
     preset = {k: v for k,v in PRESETS[self.preset].items() if getattr(self, k) is None}
-    cfg = dataclasses.replace(self, **preset)
+    cfg = dataclasses.replace(self, **preset, out=self.out or f"reports/{'train' if self.dataset == 'world' else self.dataset}")
     if not (cfg.align or cfg.maps): raise ValueError("align=False and maps=False leave nothing to train")
     return cfg
 
@@ -536,7 +536,8 @@ def train(
 )->Run:
     "Train a model and write the run folder: config.json, metrics.csv, last.ckpt"
     asked = world_folder(cfg)
-    cfg,out = asked.resolved(),Path(asked.out)
+    cfg = asked.resolved()
+    out = Path(cfg.out)
     # Lightning's own lines (devices found, tips, what stopped it) repeat what the report says
     logging.getLogger('lightning.pytorch').setLevel(logging.WARNING)
     warnings.filterwarnings('ignore', r'.*(LeafSpec|does not have many workers|exists and is not empty|is an instance of `nn.Module`).*')
