@@ -66,3 +66,17 @@ def test_a_wrong_parameter_stops_the_run_in_its_first_cell(tmp_path, given, mess
 def test_missing_features_leave_nothing_behind(tiny, tmp_path):
     code,text = papermill(tmp_path/'run.ipynb', **{**tiny, 'features': 'nowhere.hdf5'}, out=tmp_path/'run')
     assert code and 'nowhere.hdf5' in text and not (tmp_path/'run').exists()
+
+def test_own_data_as_jsonl(tiny, tmp_path):
+    "What README says of one's own data: training lines without times are enough"
+    for split in ('train', 'test'):
+        videos = json.loads((Path(tiny['annotations'])/f'{split}.json').read_text())
+        with open(tmp_path/f'{split}.jsonl', 'w') as f:
+            for vid,v in videos.items():
+                for (start,end),query in zip(v['timestamps'], v['sentences']):
+                    times = dict(start=start, end=end) if split=='test' else {}
+                    f.write(json.dumps(dict(vid=vid, query=query, duration=v['duration'], **times)) + '\n')
+    code,text = papermill(tmp_path/'run.ipynb', dataset='jsonl', annotations=tmp_path, features=tiny['features'], **TINY, out=tmp_path/'run')
+    assert code==0, text[-3000:]
+    table = json.loads((tmp_path/'run'/'results.json').read_text())['tables']['retrieval']
+    assert 'best constant (reads training times)' not in table and table['ms2d (ms2d)']['queries']>0
