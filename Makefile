@@ -24,6 +24,7 @@ setup: .venv/.stamp ## make or update .venv from requirements.lock
 train: setup ## train on the embedded world, report in reports/train.ipynb (more: make train ARGS="-p epochs 5")
 	@mkdir -p reports
 	$(bin)/papermill nbs/train.ipynb reports/train.ipynb -p scales 3 $(ARGS) --log-output 2>&1 | grep --line-buffered -Ev '$(papermill_noise)'
+	@echo report: reports/train.ipynb
 
 test: setup ## modules and notebooks agree and are clean, nbdev_test, pytest
 	@.ci/unchanged ms2d $(bin)/nbdev_export

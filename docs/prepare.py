@@ -47,8 +47,9 @@ class Filter(FilterDefaults):
     def base_procs(self): return [{add_show_docs: AddDocs, exec_show_docs: RunDocs}.get(p, p) for p in super().base_procs()]
 
 def links(text, site):
-    "Point links to the published site at the page of this build"
+    "Point links to the published site, and to numbered notebooks, at the page of this build"
     def local(m): return f'({m[1]}.ipynb#{make_id(m[2])})'
+    text = re.sub(r'\]\(\d+[a-z]?_(\w+\.ipynb)', r'](\1', text)
     return re.sub(rf'\({re.escape(site)}/([\w/-]+)\.html#([\w.]+)\)', local, text)
 
 def api(cell, site):
