@@ -429,7 +429,6 @@ def training_step(self:Learner, batch, batch_idx):
 
 # %% ../nbs/11_training.ipynb #c37
 @patch
-@torch.no_grad()
 def own_video_rank(self:Learner,
     most:int=500, # validation sentences to ask, at most
 )->float: # geometric mean of the ranks, 1 is perfect
@@ -437,15 +436,15 @@ def own_video_rank(self:Learner,
     q,model,middle = self.corpus.queries['val'],self.model,len(self.model.counts)//2
     videos = q.video.unique()
     ask = torch.linspace(0, len(q.video)-1, min(most, len(q.video))).long()
-    bag = model.bag(q.tokens[ask].to(self.device))
-    match = torch.cat([video_match(model.alignment, self.corpus.clips[middle][v].to(self.device).float(), bag) for v in videos.split(64)], 1)
+    with torch.no_grad():
+        bag = model.bag(q.tokens[ask].to(self.device))
+        match = torch.cat([video_match(model.alignment, self.corpus.clips[middle][v].to(self.device).float(), bag) for v in videos.split(64)], 1)
     own = torch.searchsorted(videos, q.video[ask]).to(self.device)
     rank = 1 + (match > match.gather(1, own[:,None])).sum(1)
     return float(rank.float().log().mean().exp())
 
 # %% ../nbs/11_training.ipynb #c38
 @patch
-@torch.no_grad()
 def validate(self:Learner)->dict: # label-free numbers
     "Judge this stage on validation queries, on the same ones in every epoch; reads no time"
     if self.stage == 'align': return dict(val_rank=self.own_video_rank())
@@ -455,7 +454,8 @@ def validate(self:Learner)->dict: # label-free numbers
     out = {}
     for index in torch.arange(n).split(size)[:max(1, 128//size)]:
         batch = self.transfer_batch_to_device(self.corpus.batch('val', index), self.device, 0)
-        for k,v in self.model.map_loss(batch).items(): out.setdefault(f'val_{k}', []).append(float(v))
+        with torch.no_grad(): losses = self.model.map_loss(batch)
+        for k,v in losses.items(): out.setdefault(f'val_{k}', []).append(float(v))
     torch.random.set_rng_state(state)
     return {k: float(np.mean(v)) for k,v in out.items()}
 
