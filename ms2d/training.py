@@ -235,8 +235,7 @@ class MS2D(nn.Module):
     ):
         super().__init__()
         self.cfg,self.counts,self.spoken = cfg,clip_counts(cfg.clips, cfg.scales),spoken
-        last = len(self.counts) - 1
-        self.cells = [cells(n, cfg.longest if j < last else 0) for j,n in enumerate(self.counts)]
+        self.cells = [cells(n, cfg.longest) for n in self.counts[:-1]] + [cells(self.counts[-1])]
         self.norm,self.words = Normalise(video_dim), WordEmbedding(weights, known, std=.1)
         self.register_buffer('idf', torch.zeros(len(weights)))
         if cfg.align: self.alignment = Alignment(video_dim, weights.shape[1], cfg.align_dim)
@@ -381,6 +380,7 @@ class Learner(L.LightningModule):
         draw = Draw(len(self.corpus.samples['train']), self.cfg.updates, self.cfg.batch_size, self.cfg.seed, self.current_epoch)
         return DataLoader(Training(self.corpus), sampler=draw, batch_size=None, generator=torch.Generator())
 
+# %% ../nbs/11_training.ipynb #c36
 @patch(as_prop=True)
 def share(self:Learner):
     "Share of the alignment stage in the budget"
@@ -392,7 +392,7 @@ def used(self:Learner)->float: # 0..1
     by_time = (self.spent + time.monotonic() - self.began)/(60*self.cfg.minutes) if self.cfg.minutes else 0.
     return max(self.global_step/(self.cfg.epochs*self.cfg.updates), by_time)
 
-# %% ../nbs/11_training.ipynb #c35
+# %% ../nbs/11_training.ipynb #c38
 @patch
 def on_train_epoch_start(self:Learner):
     "Seed the epoch by its number and decide its stage"
@@ -427,7 +427,7 @@ def training_step(self:Learner, batch, batch_idx):
     for k,v in losses.items(): self.sums[k] = self.sums.get(k, 0.) + float(v.detach())/self.cfg.updates
     return sum(losses.values())
 
-# %% ../nbs/11_training.ipynb #c37
+# %% ../nbs/11_training.ipynb #c41
 @patch
 def own_video_rank(self:Learner,
     most:int=500, # validation sentences to ask, at most
@@ -443,13 +443,14 @@ def own_video_rank(self:Learner,
     rank = 1 + (match > match.gather(1, own[:,None])).sum(1)
     return float(rank.float().log().mean().exp())
 
-# %% ../nbs/11_training.ipynb #c38
+# %% ../nbs/11_training.ipynb #c44
 @patch
 def validate(self:Learner)->dict: # label-free numbers
     "Judge this stage on validation queries, on the same ones in every epoch; reads no time"
     if self.stage == 'align': return dict(val_rank=self.own_video_rank())
     if self.cfg.labels == 'iou': return {}
     state = torch.random.get_rng_state()
+    torch.manual_seed(0)                       # the same words are hidden every time
     n,size = len(self.corpus.samples['val']),self.cfg.map_batch
     out = {}
     for index in torch.arange(n).split(size)[:max(1, 128//size)]:
@@ -459,7 +460,7 @@ def validate(self:Learner)->dict: # label-free numbers
     torch.random.set_rng_state(state)
     return {k: float(np.mean(v)) for k,v in out.items()}
 
-# %% ../nbs/11_training.ipynb #c39
+# %% ../nbs/11_training.ipynb #c46
 def write_metrics(
     path:Path, # metrics.csv
     rows:list, # a dict an epoch
@@ -472,6 +473,7 @@ def write_metrics(
         out.writeheader(); out.writerows(rows)
     tmp.replace(path)
 
+# %% ../nbs/11_training.ipynb #c48
 @patch
 def on_train_epoch_end(self:Learner):
     "Validate, keep the best alignment, log one row, print one line with the time left"
@@ -497,7 +499,7 @@ def on_save_checkpoint(self:Learner, checkpoint):
 def on_load_checkpoint(self:Learner, checkpoint):
     for k in ('best', 'best_rank', 'best_epoch', 'history', 'spent'): setattr(self, k, checkpoint['ms2d'][k])
 
-# %% ../nbs/11_training.ipynb #c41
+# %% ../nbs/11_training.ipynb #c50
 @dataclass
 class Run:
     "What `train` leaves behind"
@@ -529,7 +531,7 @@ def check_resume(
     changed = [f'{k} was {old.get(k)!r}, is {v!r}' for k,v in dataclasses.asdict(cfg).items() if k not in free and old.get(k) != v]
     if changed: raise ValueError(f"{path} is of another configuration ({'; '.join(changed)}): use the same one, another `out`, or resume=False")
 
-# %% ../nbs/11_training.ipynb #c42
+# %% ../nbs/11_training.ipynb #c51
 def train(
     cfg:Config,
     corpus:Corpus|None=None, # read before; None: read now
