@@ -398,7 +398,9 @@ def on_train_epoch_start(self:Learner):
     "Seed the epoch by its number and decide its stage"
     if self.current_epoch == 0 or not hasattr(self, 'began'): self.began = time.monotonic()
     torch.manual_seed(self.cfg.seed*100_003 + self.current_epoch)
-    self.stage = 'align' if self.used() < self.share else 'maps'
+    stage = 'align' if self.used() < self.share else 'maps'
+    if stage != getattr(self, 'stage', None): self.entered = self.used(),self.spent + time.monotonic() - self.began
+    self.stage = stage
     if self.stage == 'maps': self.restore_best()
     self.sums = {}
 
@@ -485,7 +487,9 @@ def on_train_epoch_end(self:Learner):
     self.history.append(dict(epoch=self.current_epoch+1, stage=self.stage, **losses, seconds=round(gone, 2)))
     write_metrics(Path(self.trainer.default_root_dir)/'metrics.csv', self.history)
     text = ', '.join(f'{k} {v:.3f}' for k,v in losses.items())
-    left = f'{gone/used*(1 - used):.0f} s left' if used < 1 else 'done'
+    # a stage's own pace: an epoch of maps takes many times one of alignment
+    end,(u,s) = self.share if self.stage == 'align' else 1.,self.entered
+    left = f'{(gone - s)/max(used - u, 1e-9)*max(end - used, 0):.0f} s left in this stage' if used < 1 else 'done'
     print(f'epoch {self.current_epoch+1}/{self.cfg.epochs} {self.stage}: {text} | {gone:.0f} s, {left}', flush=True)
     if self.cfg.minutes and used >= 1: self.trainer.should_stop = True
 
