@@ -65,7 +65,7 @@ def span_max(
 )->Tensor: # F (B, M, d), the maximum over the clips of every cell
     "The 2D map, valid cells only"
     power = torch.log2((xy[:,1] - xy[:,0] + 1).float()).long()     # exact: lengths are small integers
-    windows,n = [f],f.shape[1]
+    windows = [f]
     for k in range(int(power.max())):                              # windows of 2^(k+1) clips from two of 2^k
         w = windows[-1]
         windows.append(torch.maximum(w[:,:-2**k], w[:,2**k:]))

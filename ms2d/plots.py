@@ -4,16 +4,16 @@
 
 # %% auto #0
 __all__ = ['TRUE', 'FOUND', 'OTHER', 'INK', 'draw_curves', 'ask', 'draw_maps', 'draw_timeline', 'examine', 'rank_correlation',
-           'draw_labels', 'worst']
+           'draw_labels', 'first_iou', 'worst']
 
 # %% ../nbs/15_plots.ipynb #c03
 import csv
 from pathlib import Path
 import numpy as np, torch
-from .dataset import Sample
-from .maps import spans, to_square
+from .evaluator import standardise
+from .maps import to_square
 from .metrics import temporal_iou
-from .training import Corpus, MS2D, Run
+from .training import Run
 
 # %% ../nbs/15_plots.ipynb #c08
 TRUE,FOUND,OTHER = '#E69F00', '#0072B2', '#999999'
@@ -85,7 +85,7 @@ def draw_timeline(
 ):
     "Film strip, true and found moments, agreement of clips; returns the figure"
     import matplotlib.pyplot as plt
-    sample,maps,_ = ask(run, i, split)
+    sample = run.corpus.samples[split][i]
     rows = (['strip'] if frames else []) + ['spans'] + (['clips'] if run.config.align else [])
     height = dict(strip=.75, spans=.8, clips=.7)
     fig,axes = plt.subplots(len(rows), 1, figsize=(9, sum(height[r] for r in rows) + .5), layout='constrained', squeeze=False,
@@ -105,7 +105,7 @@ def draw_timeline(
 def _draw_clips(ax, run, i, split, duration):
     "Agreement of each clip of the middle scale with the sentence"
     batch,model = run.corpus.batch(split, torch.tensor([i])),run.model
-    with torch.no_grad(): s = model.alignment(batch['clips'][len(model.counts)//2].float(), model.bag(batch['tokens']))[0]
+    with torch.no_grad(): s = model.alignment(batch['clips'][model.middle].float(), model.bag(batch['tokens']))[0]
     ax.stairs(s, np.linspace(0, duration, len(s)+1), fill=True, baseline=float(s.min()), color=OTHER); ax.set(yticks=[], ylabel='clips')
 
 # %% ../nbs/15_plots.ipynb #c17
@@ -113,19 +113,18 @@ def examine(
     run:Run,
     split:str='test',
     queries:int=200, # the first so many
-)->dict: # arrays (Q, C): iou, label, nll (standardised within a query), logit, scale
+)->dict: # arrays (Q, C): iou, label, nll (standardised within a query), logit
     "The candidates of some queries with what the model thinks of them; reads true times, for diagnosis alone"
     out = dict(iou=[], label=[], nll=[], logit=[])
     model,samples = run.model,run.corpus.samples[split][:queries]
     for index in torch.arange(len(samples)).split(32):
         batch = run.corpus.batch(split, index)
         with torch.no_grad(): c = model.candidates(model(batch['clips'], batch['tokens'], batch['lengths']), batch['tokens'])
-        where = torch.cat([spans(xy, n, batch['duration']) for xy,n in zip(model.cells, model.counts)], 1)
-        picked = where.gather(1, c.cell[...,None].expand(-1, -1, 2)).double().numpy()
+        picked = model.cell_spans(batch['duration']).gather(1, c.cell[...,None].expand(-1, -1, 2)).double().numpy()
         truth = np.array([(samples[i].start, samples[i].end) for i in index.tolist()])[:,None]
         out['iou'].append(temporal_iou(picked, truth)); out['label'].append(c.labels.numpy()); out['logit'].append(c.logits.numpy())
-        out['nll'].append(((c.nll - c.nll.mean(1, keepdim=True))/c.nll.std(1, keepdim=True).clamp(min=1e-6)).numpy())
-    return {**{k: np.concatenate(v) for k,v in out.items()}, 'scale': np.repeat(np.arange(len(c.k)), c.k)}
+        out['nll'].append(standardise(c.nll).numpy())
+    return {k: np.concatenate(v) for k,v in out.items()}
 
 def rank_correlation(
     a:np.ndarray, # (Q, C)
@@ -158,6 +157,15 @@ def draw_labels(
     return fig
 
 # %% ../nbs/15_plots.ipynb #c22
+def first_iou(
+    run:Run,
+    predictions:dict, # qid -> (n, 3), best first
+    split:str='test',
+)->np.ndarray: # (Q,)
+    "IoU of the first moment found with the true one, for every query of a split"
+    samples = run.corpus.samples[split]
+    return temporal_iou(np.array([predictions[s.qid][0,:2] for s in samples]), np.array([(s.start, s.end) for s in samples]))
+
 def worst(
     run:Run,
     predictions:dict, # qid -> (n, 3)
@@ -165,6 +173,5 @@ def worst(
     split:str='test',
 )->list: # numbers of queries in the split, surest first
     "Sure and wrong: the highest scores among the lowest IoUs"
-    samples = run.corpus.samples[split]
-    key = lambda i: (round(float(temporal_iou(predictions[samples[i].qid][0,:2], np.array([samples[i].start, samples[i].end]))), 1), -predictions[samples[i].qid][0,2])
-    return sorted(range(len(samples)), key=key)[:n]
+    iou,score = first_iou(run, predictions, split).round(1), [predictions[s.qid][0,2] for s in run.corpus.samples[split]]
+    return sorted(range(len(iou)), key=lambda i: (iou[i], -score[i]))[:n]

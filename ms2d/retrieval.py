@@ -6,18 +6,16 @@
 __all__ = ['rank_moments', 'predict', 'load_model', 'Retriever', 'shuffled', 'compare', 'versions', 'write_results']
 
 # %% ../nbs/12_retrieval.ipynb #c03
-import dataclasses, json, platform
+import copy, dataclasses, json, platform
 from pathlib import Path
 import numpy as np, torch
-from torch import Tensor
 from fastcore.basics import patch
-from .alignment import Normalise
 from .baselines import best_constant, constant, expected_random, five_tiles, map_oracle, whole_video
-from .dataset import open_features
-from .maps import pool_clips, spans
+from .dataset import FolderFeatures, open_features
+from .maps import pool_clips
 from .metrics import evaluate, nms, write_predictions
 from .text import Vocabulary, encode_batch, unknown_words
-from .training import MS2D, Config, Corpus, Run, train
+from .training import MS2D, Config, Corpus, Run
 
 # %% ../nbs/12_retrieval.ipynb #c06
 def rank_moments(
@@ -27,7 +25,7 @@ def rank_moments(
 )->list: # one array (n, 4) a query: start and end in s, score 0..1, scale; best first
     "The best moments of each query of a batch"
     with torch.no_grad(): maps = model(batch['clips'], batch['tokens'], batch['lengths'])
-    where = torch.cat([spans(xy, n, batch['duration']) for xy,n in zip(model.cells, model.counts)], 1).double().numpy()
+    where = model.cell_spans(batch['duration']).double().numpy()
     scale = np.repeat(np.arange(len(model.counts)), [len(xy) for xy in model.cells])
     logits = torch.cat([m.logits for m in maps], 1).double()
     out = []
@@ -63,8 +61,8 @@ def load_model(
     cfg,known = Config(**facts['config']),facts['known']
     weights = {k.removeprefix('model.'): v for k,v in state['state_dict'].items()}
     model = MS2D(cfg, len(weights['norm.mean']), weights['words.weights'], known, facts['spoken'])
-    if cfg.align and cfg.maps is False and facts['best']: weights |= facts['best']
-    model.load_state_dict(weights)
+    # a run that ended in its alignment stage answers with the best alignment, not the last one
+    model.load_state_dict(weights | (facts['best'] or {}))
     return model.eval(), Vocabulary.from_words(facts['words']), cfg
 
 class Retriever:
@@ -91,7 +89,6 @@ def clips(self:Retriever,
     rate = self.cfg.rows_per_second
     if isinstance(video, np.ndarray): rows = video
     elif Path(video).suffix in ('.npy', '.npz'):
-        from ms2d.dataset import FolderFeatures
         if not Path(video).exists(): raise FileNotFoundError(f"features {video} do not exist")
         rows = FolderFeatures(Path(video).parent, rate).rows(Path(video).stem)
     elif Path(video).suffix: raise ValueError(f"{video}: give feature rows (.npy, .npz, an array) or a video's name in {self.features}, got a {Path(video).suffix} file")
@@ -129,12 +126,9 @@ def shuffled(
     q = corpus.queries[split]
     n = len(q.video)
     turn = next((k for k in range(n//2 or 1, n) if (q.video != q.video.roll(k)).all()), n//2)
-    mixed = q._replace(tokens=q.tokens.roll(turn, 0), lengths=q.lengths.roll(turn, 0))
-    out,samples = {},corpus.samples[split]
-    for index in torch.arange(n).split(64):
-        part = dict(corpus.batch(split, index), tokens=mixed.tokens[index], lengths=mixed.lengths[index])
-        for i,moments in zip(index.tolist(), rank_moments(model, part)): out[samples[i].qid] = moments[:,:3]
-    return out
+    other = copy.copy(corpus)
+    other.queries = {**corpus.queries, split: q._replace(tokens=q.tokens.roll(turn, 0), lengths=q.lengths.roll(turn, 0))}
+    return predict(model, other, split)
 
 def compare(
     run:Run,

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 import lightning as L
 from fastcore.basics import patch
 from .world import make_world, project_root
-from .dataset import Sample, match, open_features, read_annotations, summary, validation_split
+from .dataset import match, open_features, read_annotations, summary, validation_split
 from .text import PAD, UNK, SentenceEncoder, Vocabulary, WordEmbedding, coverage, embedding, encode_batch, idf, load_vectors, weighted_mean
 from .maps import cells, clip_counts, pool_clips, spans
 from .alignment import Alignment, Normalise, contrast, span_scores, video_match
@@ -243,34 +243,54 @@ class MS2D(nn.Module):
             self.encoder = SentenceEncoder(self.words, cfg.dim)
             self.network = MapNetwork(video_dim, cfg.dim, cfg.dim, cfg.layers)
             self.captioner = Captioner(spoken, cfg.dim, cfg.dim)
-    # the square root: idf itself lets one rare word, often a slip of the annotator, speak for the whole sentence
-    def bag(self, tokens): return weighted_mean(self.words(tokens), self.idf[tokens].sqrt())
     def forward(self,
         clips:list, # normalised clips of every scale, (B, N_j, D) each
         tokens:Tensor, # words (B, L)
         lengths:Tensor, # (B,)
     )->list[Maps]: # one a scale
         "Score every moment of every scale"
+        bag = self.bag(tokens) if self.cfg.align else None
         sentence = self.encoder(tokens, lengths)[0] if self.cfg.maps else None
-        return [self.scale(c.float(), xy, tokens, sentence) for c,xy in zip(clips, self.cells)]
+        return [self.scale(c.float(), xy, bag, sentence) for c,xy in zip(clips, self.cells)]
 
 @patch
-def scale(self:MS2D, v, xy, tokens, sentence):
+def scale(self:MS2D, v, xy, bag, sentence):
     "The maps of one scale"
-    a = span_scores(self.alignment(v, self.bag(tokens)), xy) if self.cfg.align else None
+    a = span_scores(self.alignment(v, bag), xy) if self.cfg.align else None
     if not self.cfg.maps: return Maps(a, a, None, None)
     # the map learns what alignment does not know; alignment's own loss has trained it before
     a = a if a is None else a.detach()
     logits,visual,fused = self.network(v, sentence, xy, a)
     return Maps(logits, a, visual, fused)
 
-# %% ../nbs/11_training.ipynb #c25
+# %% ../nbs/11_training.ipynb #c23
+@patch
+def bag(self:MS2D,
+    tokens:Tensor, # words (B, L)
+)->Tensor: # (B, d)
+    "What alignment reads of a sentence: the weighted mean of its word vectors"
+    # the square root: idf itself lets one rare word, often a slip of the annotator, speak for the whole sentence
+    return weighted_mean(self.words(tokens), self.idf[tokens].sqrt())
+
+@patch(as_prop=True)
+def middle(self:MS2D)->int:
+    "The scale on which alignment is trained and judged"
+    return len(self.counts)//2
+
+@patch
+def cell_spans(self:MS2D,
+    duration:Tensor, # of the videos (B,), s
+)->Tensor: # start and end of all cells of all scales (B, M_1 + ... + M_Ns, 2), s
+    "What the cells stand for, scale after scale"
+    return torch.cat([spans(xy, n, duration.cpu()) for xy,n in zip(self.cells, self.counts)], 1).to(duration.device)
+
+# %% ../nbs/11_training.ipynb #c26
 @patch
 def align_loss(self:MS2D,
     batch:dict, # from `Corpus.batch`
 )->Tensor: # scalar
     "Contrast between the videos of a batch, on the clips of the middle scale"
-    match = video_match(self.alignment, batch['clips'][len(self.counts)//2].float(), self.bag(batch['tokens']))
+    match = video_match(self.alignment, batch['clips'][self.middle].float(), self.bag(batch['tokens']))
     return contrast(match, batch['video'])
 
 class Candidates(typing.NamedTuple):
@@ -281,6 +301,7 @@ class Candidates(typing.NamedTuple):
     logp: Tensor # log P of every word (B, C, L+1)
     nll: Tensor # (B, C)
     labels: Tensor # y (B, C)
+    weight: Tensor # weights of the words (B, L+1)
     k: list # how many candidates each scale gave
 
 @patch
@@ -293,7 +314,7 @@ def word_weight(self:MS2D,
     weight = nn.functional.pad(said.float(), (0, 1))
     return weight.scatter(1, (tokens != PAD).sum(1, keepdim=True), 1.)
 
-# %% ../nbs/11_training.ipynb #c27
+# %% ../nbs/11_training.ipynb #c28
 @patch
 def candidates(self:MS2D,
     maps:list, # `Maps` of every scale
@@ -308,13 +329,14 @@ def candidates(self:MS2D,
     read = torch.cat([getattr(m, cfg.reads).gather(1, c[...,None].expand(-1, -1, cfg.dim)) for m,c in zip(maps, chosen)], 1)
     said = tokens.where(tokens < self.spoken, UNK)
     logp,k = log_likelihood(self.captioner, read, said, hide), [c.shape[1] for c in chosen]
-    nll = candidate_nll(logp, self.word_weight(said))
+    weight = self.word_weight(said)
+    nll = candidate_nll(logp, weight)
     a = pick('alignment') if cfg.align else None
     if cfg.labels == 'share': y = torch.cat([share_labels(part, cfg.l_min, cfg.l_max) for part in nll.split(k, 1)], 1)
     else: y = standard_labels(nll if a is None else mixed_cost(nll, a, cfg.trust))
     first = np.cumsum([0] + [len(xy) for xy in self.cells])[:-1]
     cell = torch.cat([c + int(f) for c,f in zip(chosen, first)], 1)
-    return Candidates(cell, pick('logits'), a, logp, nll, y, k)
+    return Candidates(cell, pick('logits'), a, logp, nll, y, weight, k)
 
 @patch
 def map_loss(self:MS2D,
@@ -325,14 +347,13 @@ def map_loss(self:MS2D,
     "Reconstruction loss and RG-BCE of a batch; supervised: cross entropy with the true IoU of all cells"
     maps = self(batch['clips'], batch['tokens'], batch['lengths'])
     if self.cfg.labels == 'iou':
-        where = torch.cat([spans(xy, n, batch['duration'].cpu()) for xy,n in zip(self.cells, self.counts)], 1).to(batch['moment'].device)
-        return dict(bce=rg_bce(torch.cat([m.logits for m in maps], 1), iou_labels(where, batch['moment'])))
+        labels = iou_labels(self.cell_spans(batch['duration']), batch['moment'])
+        return dict(bce=rg_bce(torch.cat([m.logits for m in maps], 1), labels))
     c = self.candidates(maps, batch['tokens'], explore, self.cfg.hide)
-    said = batch['tokens'].where(batch['tokens'] < self.spoken, UNK)
-    rec = reconstruction_loss(c.logp, self.word_weight(said), self.cfg.posterior, temperature=.1)
+    rec = reconstruction_loss(c.logp, c.weight, self.cfg.posterior, temperature=.1)
     return dict(rec=rec, bce=rg_bce(c.logits, c.labels, self.cfg.relative)*labels)
 
-# %% ../nbs/11_training.ipynb #c30
+# %% ../nbs/11_training.ipynb #c31
 def rate_shape(
     u:float, # share of the stage that is done, 0..1
 )->float: # share of the peak learning rate
@@ -351,14 +372,14 @@ class Draw:
         order = torch.cat([torch.randperm(self.queries, generator=g) for _ in range(-(-need//self.queries))])
         return iter(order[:need].view(self.updates, self.size))
 
-# %% ../nbs/11_training.ipynb #c31
+# %% ../nbs/11_training.ipynb #c32
 class Training(torch.utils.data.Dataset):
     "The training queries of a corpus; an index is a whole batch of numbers"
     def __init__(self, corpus:Corpus): self.corpus = corpus
     def __len__(self): return len(self.corpus.samples['train'])
     def __getitem__(self, index): return self.corpus.batch('train', index)
 
-# %% ../nbs/11_training.ipynb #c34
+# %% ../nbs/11_training.ipynb #c35
 class Learner(L.LightningModule):
     "How `MS2D` learns from a `Corpus`"
     def __init__(self,
@@ -367,7 +388,7 @@ class Learner(L.LightningModule):
     ):
         super().__init__()
         self.model,self.corpus,self.cfg = model,corpus,model.cfg
-        self.best,self.best_rank,self.best_epoch,self.spent,self.history = None,math.inf,-1,0.,[]
+        self.best,self.best_rank,self.spent,self.history = None,math.inf,0.,[]
 
     def configure_optimizers(self):
         "AdamW on two groups of weights: those of the first stage and those of the second"
@@ -380,26 +401,33 @@ class Learner(L.LightningModule):
         draw = Draw(len(self.corpus.samples['train']), self.cfg.updates, self.cfg.batch_size, self.cfg.seed, self.current_epoch)
         return DataLoader(Training(self.corpus), sampler=draw, batch_size=None, generator=torch.Generator())
 
-# %% ../nbs/11_training.ipynb #c36
+# %% ../nbs/11_training.ipynb #c37
 @patch(as_prop=True)
 def share(self:Learner):
     "Share of the alignment stage in the budget"
     return 0. if not self.cfg.align else 2/3 if self.cfg.maps else 1.
 
+@patch(as_prop=True)
+def seconds(self:Learner):
+    "Of training so far, those before a resume included"
+    return self.spent + time.monotonic() - self.began
+
 @patch
 def used(self:Learner)->float: # 0..1
     "Share of the budget that is used up"
-    by_time = (self.spent + time.monotonic() - self.began)/(60*self.cfg.minutes) if self.cfg.minutes else 0.
+    by_time = self.seconds/(60*self.cfg.minutes) if self.cfg.minutes else 0.
     return max(self.global_step/(self.cfg.epochs*self.cfg.updates), by_time)
 
-# %% ../nbs/11_training.ipynb #c38
+# %% ../nbs/11_training.ipynb #c39
+@patch
+def on_fit_start(self:Learner): self.began = time.monotonic()
+
 @patch
 def on_train_epoch_start(self:Learner):
     "Seed the epoch by its number and decide its stage"
-    if self.current_epoch == 0 or not hasattr(self, 'began'): self.began = time.monotonic()
     torch.manual_seed(self.cfg.seed*100_003 + self.current_epoch)
     stage = 'align' if self.used() < self.share else 'maps'
-    if stage != getattr(self, 'stage', None): self.entered = self.used(),self.spent + time.monotonic() - self.began
+    if stage != getattr(self, 'stage', None): self.entered = self.used(),self.seconds
     self.stage = stage
     if self.stage == 'maps': self.restore_best()
     self.sums = {}
@@ -429,23 +457,23 @@ def training_step(self:Learner, batch, batch_idx):
     for k,v in losses.items(): self.sums[k] = self.sums.get(k, 0.) + float(v.detach())/self.cfg.updates
     return sum(losses.values())
 
-# %% ../nbs/11_training.ipynb #c41
+# %% ../nbs/11_training.ipynb #c42
 @patch
 def own_video_rank(self:Learner,
     most:int=500, # validation sentences to ask, at most
 )->float: # geometric mean of the ranks, 1 is perfect
     "Where each validation sentence ranks its own video among the validation videos; reads no time"
-    q,model,middle = self.corpus.queries['val'],self.model,len(self.model.counts)//2
+    q,model = self.corpus.queries['val'],self.model
     videos = q.video.unique()
     ask = torch.linspace(0, len(q.video)-1, min(most, len(q.video))).long()
     with torch.no_grad():
         bag = model.bag(q.tokens[ask].to(self.device))
-        match = torch.cat([video_match(model.alignment, self.corpus.clips[middle][v].to(self.device).float(), bag) for v in videos.split(64)], 1)
+        match = torch.cat([video_match(model.alignment, self.corpus.clips[model.middle][v].to(self.device).float(), bag) for v in videos.split(64)], 1)
     own = torch.searchsorted(videos, q.video[ask]).to(self.device)
     rank = 1 + (match > match.gather(1, own[:,None])).sum(1)
     return float(rank.float().log().mean().exp())
 
-# %% ../nbs/11_training.ipynb #c44
+# %% ../nbs/11_training.ipynb #c45
 @patch
 def validate(self:Learner)->dict: # label-free numbers
     "Judge this stage on validation queries, on the same ones in every epoch; reads no time"
@@ -462,7 +490,7 @@ def validate(self:Learner)->dict: # label-free numbers
     torch.random.set_rng_state(state)
     return {k: float(np.mean(v)) for k,v in out.items()}
 
-# %% ../nbs/11_training.ipynb #c46
+# %% ../nbs/11_training.ipynb #c47
 def write_metrics(
     path:Path, # metrics.csv
     rows:list, # a dict an epoch
@@ -475,15 +503,15 @@ def write_metrics(
         out.writeheader(); out.writerows(rows)
     tmp.replace(path)
 
-# %% ../nbs/11_training.ipynb #c48
+# %% ../nbs/11_training.ipynb #c49
 @patch
 def on_train_epoch_end(self:Learner):
     "Validate, keep the best alignment, log one row, print one line with the time left"
     losses = {**self.sums, **self.validate()}
     if self.stage == 'align' and losses['val_rank'] < self.best_rank:
-        self.best_rank,self.best_epoch = losses['val_rank'],self.current_epoch
+        self.best_rank = losses['val_rank']
         self.best = {k: v.detach().clone() for k,v in self.model.state_dict().items() if k.startswith(('alignment', 'words.own'))}
-    used,gone = self.used(),self.spent + time.monotonic() - self.began
+    used,gone = self.used(),self.seconds
     self.history.append(dict(epoch=self.current_epoch+1, stage=self.stage, **losses, seconds=round(gone, 2)))
     write_metrics(Path(self.trainer.default_root_dir)/'metrics.csv', self.history)
     text = ', '.join(f'{k} {v:.3f}' for k,v in losses.items())
@@ -497,13 +525,13 @@ def on_train_epoch_end(self:Learner):
 def on_save_checkpoint(self:Learner, checkpoint):
     "Beside the weights: what a resumed run and an answering one need"
     checkpoint['ms2d'] = dict(config=dataclasses.asdict(self.cfg), words=self.corpus.vocab.words, known=self.corpus.known, spoken=self.corpus.spoken,
-        best=self.best, best_rank=self.best_rank, best_epoch=self.best_epoch, history=self.history, spent=self.spent + time.monotonic() - self.began)
+        best=self.best, best_rank=self.best_rank, history=self.history, spent=self.seconds)
 
 @patch
 def on_load_checkpoint(self:Learner, checkpoint):
-    for k in ('best', 'best_rank', 'best_epoch', 'history', 'spent'): setattr(self, k, checkpoint['ms2d'][k])
+    for k in ('best', 'best_rank', 'history', 'spent'): setattr(self, k, checkpoint['ms2d'][k])
 
-# %% ../nbs/11_training.ipynb #c50
+# %% ../nbs/11_training.ipynb #c51
 @dataclass
 class Run:
     "What `train` leaves behind"
@@ -535,7 +563,7 @@ def check_resume(
     changed = [f'{k} was {old.get(k)!r}, is {v!r}' for k,v in dataclasses.asdict(cfg).items() if k not in free and old.get(k) != v]
     if changed: raise ValueError(f"{path} is of another configuration ({'; '.join(changed)}): use the same one, another `out`, or resume=False")
 
-# %% ../nbs/11_training.ipynb #c51
+# %% ../nbs/11_training.ipynb #c52
 def train(
     cfg:Config,
     corpus:Corpus|None=None, # read before; None: read now
@@ -560,9 +588,8 @@ def train(
     trainer.fit(learner, ckpt_path=last if resume else None, weights_only=True)
     learner.restore_best()
     model = learner.model.eval().cpu()
-    if learner.best_epoch >= 0 and not cfg.maps: trainer.save_checkpoint(last)   # the best alignment, not the last
     n = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    return Run(out, cfg, corpus, model, learner.spent + time.monotonic() - learner.began, n, trainer.current_epoch < cfg.epochs)
+    return Run(out, cfg, corpus, model, learner.seconds, n, trainer.current_epoch < cfg.epochs)
 
 def _trainer(cfg, out):
     "Lightning's Trainer as every run uses it"
