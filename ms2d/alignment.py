@@ -56,13 +56,13 @@ class Alignment(nn.Module):
 
 # %% ../nbs/04_alignment.ipynb #c12
 def video_match(
-    model:Alignment,
-    v:Tensor, # normalised clips of the videos (V, N, D)
-    q:Tensor, # sentence vectors (B, text_dim)
+    clips:Tensor, # unit vectors of the videos' clips (V, N, dim), from `Alignment.clips`
+    sentences:Tensor, # unit vectors (B, dim), from `Alignment.sentence`
+    log_scale:Tensor, # log of 1/tau
 )->Tensor: # m (B, V), every sentence with every video
     "How well each sentence fits each video as a whole"
-    s = model.log_scale.exp() * torch.einsum('vnd,bd->bvn', model.clips(v), model.sentence(q))
-    return s.logsumexp(-1) - math.log(v.shape[1])
+    s = log_scale.exp() * torch.einsum('vnd,bd->bvn', clips, sentences)
+    return s.logsumexp(-1) - math.log(clips.shape[1])
 
 # %% ../nbs/04_alignment.ipynb #c15
 def contrast(

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['TRUE', 'FOUND', 'OTHER', 'INK', 'draw_curves', 'ask', 'draw_maps', 'draw_timeline', 'examine', 'rank_correlation',
-           'draw_labels', 'first_iou', 'worst']
+           'draw_labels', 'first_iou', 'worst', 'draw_parts']
 
 # %% ../nbs/15_plots.ipynb #c03
 import csv
@@ -25,7 +25,7 @@ def draw_curves(
     "Losses by epoch, a panel for each; returns the figure"
     import matplotlib.pyplot as plt
     with open(path, newline='') as f: rows = list(csv.DictReader(f))
-    names = [k for k in rows[0] if k not in ('epoch', 'stage', 'seconds') and not (k.startswith('val_') and k[4:] in rows[0])]
+    names = [k for k in rows[0] if k not in ('epoch', 'stage') and not (k.startswith('val_') and k[4:] in rows[0])]
     fig,axes = plt.subplots(1, len(names), figsize=(3*len(names), 2.4), layout='constrained', squeeze=False)
     for ax,name in zip(axes[0], names):
         for key,colour,label in ((name, FOUND, 'training'), (f'val_{name}', TRUE, 'validation')):
@@ -175,3 +175,19 @@ def worst(
     "Sure and wrong: the highest scores among the lowest IoUs"
     iou,score = first_iou(run, predictions, split).round(1), [predictions[s.qid][0,2] for s in run.corpus.samples[split]]
     return sorted(range(len(iou)), key=lambda i: (iou[i], -score[i]))[:n]
+
+# %% ../nbs/15_plots.ipynb #c25
+def draw_parts(
+    parts:dict, # way of grouping -> what `breakdown` gave
+    whole:dict, # result of `evaluate` on all queries
+    figure:str='R@1 IoU=0.5', # which of its figures
+):
+    "Bars of a figure by groups of queries; returns the figure"
+    import matplotlib.pyplot as plt
+    fig,axes = plt.subplots(1, len(parts), figsize=(3.6*len(parts), 2.4), layout='constrained', squeeze=False)
+    for ax,(what,part) in zip(axes[0], parts.items()):
+        names = list(part)[::-1]
+        ax.barh([f'{n} ({part[n]["queries"]:,})' for n in names], [part[n][figure] for n in names], color=FOUND)
+        ax.axvline(whole[figure], color=OTHER, lw=2)
+        ax.set_title(f'Found by {what}', fontsize=9); ax.set_xlabel(f'{figure}, %', fontsize=8); ax.tick_params(labelsize=7)
+    return fig

@@ -1,7 +1,12 @@
 "The workbooks as a user runs them: papermill, real kernels, the real package, a tiny world"
-import ast, dataclasses, json, re, subprocess, sys
+import ast, dataclasses, inspect, json, re, shutil, subprocess, sys
 from pathlib import Path
 import pytest
+import h5py
+from ms2d.dataset import read_annotations
+from ms2d.inspection import Inspection
+from ms2d.metrics import evaluate
+from ms2d.predictions import Evaluation
 from ms2d.training import Config
 from ms2d.world import make_world
 
@@ -13,42 +18,57 @@ def tiny():
     folder = make_world(ROOT/'data'/'tiny', sizes=(30, 55, 10), steps=60, progress=False)
     return dict(dataset='activitynet_captions', annotations=str(folder), features=str(folder/'features.hdf5'))
 
-def papermill(report, **parameters):
+def papermill(report, *options, notebook='train', **parameters):
     "What a user types, from the project's root; -> return code, what was printed"
     given = [x for k,v in parameters.items() for x in ('-p', k, str(v))]
-    r = subprocess.run([Path(sys.executable).parent/'papermill', 'nbs/train.ipynb', str(report), *given, '--log-output'], cwd=ROOT, capture_output=True, text=True)
+    r = subprocess.run([Path(sys.executable).parent/'papermill', f'nbs/{notebook}.ipynb', str(report), *options, *given, '--log-output'], cwd=ROOT, capture_output=True, text=True)
     return r.returncode, r.stdout + r.stderr
 
 def cells(report): return json.loads(Path(report).read_text())['cells']
 
-def parameters_cell():
-    "Names, annotations, defaults and comments of the parameters of nbs/train.ipynb"
-    text = next(''.join(c['source']) for c in cells(ROOT/'nbs'/'train.ipynb') if 'parameters' in c['metadata'].get('tags', []))
+def parameters_cell(notebook):
+    "Names, annotations, defaults and comments of the parameters of a workbook"
+    text = next(''.join(c['source']) for c in cells(ROOT/'nbs'/f'{notebook}.ipynb') if 'parameters' in c['metadata'].get('tags', []))
     lines = [re.fullmatch(r'(\w+): (\S+) = (.*?) # (.+)', l) for l in text.splitlines()]
     assert all(lines), 'a parameter is `name: type = default # comment`'
     return [(m[1], m[2], ast.literal_eval(m[3]), m[4]) for m in lines]
 
-def test_parameters_cell_equals_config():
-    hint = lambda t: t.__name__ if isinstance(t, type) else str(t).replace(' ', '')
-    assert [p[:3] for p in parameters_cell()]==[(f.name, hint(f.type), f.default) for f in dataclasses.fields(Config)]
+every_workbook = pytest.mark.parametrize('notebook, config', dict(train=Config, evaluate=Evaluation, data=Inspection).items())
 
-def test_comments_of_the_parameters_are_those_of_config():
-    source = (ROOT/'ms2d'/'training.py').read_text()
-    for name,_,_,comment in parameters_cell(): assert re.search(rf'^    {name}: .* # {re.escape(comment)}$', source, re.M), name
+@every_workbook
+def test_parameters_cell_equals_its_dataclass(notebook, config):
+    hint = lambda t: t.__name__ if isinstance(t, type) else str(t).replace(' ', '')
+    assert [p[:3] for p in parameters_cell(notebook)]==[(f.name, hint(f.type), f.default) for f in dataclasses.fields(config)]
+
+@every_workbook
+def test_comments_of_the_parameters_are_those_of_the_dataclass(notebook, config):
+    source = '\n'.join(inspect.getsource(c) for c in config.__mro__ if dataclasses.is_dataclass(c))
+    for name,_,_,comment in parameters_cell(notebook): assert re.search(rf'^    {name}: .* # {re.escape(comment)}$', source, re.M), name
+
+FILES = ['config.json', 'last.ckpt', 'metrics.csv', 'predictions.jsonl', 'previous.ckpt', 'results.json']
 
 def test_train_workbook(tiny, tmp_path):
-    "From data to report: every cell runs, every file of the run folder is there, the last line says what was found"
+    "From data to report with two seeds: every cell runs, every file is there, the last line says what was found; and its parameters repeat it"
     out = tmp_path/'run'
-    code,text = papermill(tmp_path/'run.ipynb', **tiny, **TINY, out=out)
+    code,text = papermill(tmp_path/'run.ipynb', **tiny, **TINY, out=out, seeds=2)
     assert code==0, text[-3000:]
-    assert sorted(p.name for p in out.iterdir())==['config.json', 'last.ckpt', 'metrics.csv', 'predictions.jsonl', 'results.json']
-    results = json.loads((out/'results.json').read_text())
+    assert sorted(p.name for p in out.iterdir())==[*FILES, 'seed-1'] and sorted(p.name for p in (out/'seed-1').iterdir())==FILES
+    results,second = (json.loads((f/'results.json').read_text()) for f in (out, out/'seed-1'))
     ours = results['tables']['retrieval']['ms2d (ms2d)']
     assert results['queries']==ours['queries']==len((out/'predictions.jsonl').read_text().splitlines())
+    assert (results['seeds'], second['seeds'], second['seed'])==(2, 1, 1) and 'mean ± sd of 2 seeds' in json.dumps(cells(tmp_path/'run.ipynb'), ensure_ascii=False)
+    of_each = [t['ms2d (ms2d)']['mIoU'] for t in results['tables']['seeds']]
+    assert of_each[1]==second['tables']['retrieval']['ms2d (ms2d)']['mIoU'] and abs(ours['mIoU'] - sum(of_each)/2)<1e-9
     assert f"R@1 IoU .3/.5/.7 = {ours['R@1 IoU=0.3']:.1f}/{ours['R@1 IoU=0.5']:.1f}/{ours['R@1 IoU=0.7']:.1f}" in text.strip().splitlines()[-1] + text
     report = cells(tmp_path/'run.ipynb')
     assert sum('image/png' in o.get('data', {}) for c in report for o in c.get('outputs', []))>=10
     assert not [o['text'] for c in report for o in c.get('outputs', []) if o.get('name')=='stderr'], 'a report without warnings'
+
+    code,text = papermill(tmp_path/'again.ipynb', '-f', out/'config.json', out=tmp_path/'again', seeds=1)
+    assert code==0, text[-3000:]
+    assert (tmp_path/'again'/'predictions.jsonl').read_bytes()==(out/'predictions.jsonl').read_bytes()
+    again = json.loads((tmp_path/'again'/'results.json').read_text())
+    assert again['files']==results['files'] and again['tables']['labels']==results['tables']['labels'] and again['repeatable']
 
 @pytest.mark.parametrize('preset', ['poster', 'align'])
 def test_other_presets_report_too(tiny, tmp_path, preset):
@@ -80,3 +100,51 @@ def test_own_data_as_jsonl(tiny, tmp_path):
     assert code==0, text[-3000:]
     table = json.loads((tmp_path/'run'/'results.json').read_text())['tables']['retrieval']
     assert 'best constant (reads training times)' not in table and table['ms2d (ms2d)']['queries']>0
+
+def predictions(samples, path, **changes):
+    "A foreign file: no qids, the order turned round; the first answers are exact, the rest the first half of the video"
+    answers = {s.qid: [[s.start, s.end, .9]] if i<20 else [[0, s.duration/2, .9]] for i,s in enumerate(samples)} | changes
+    rows = [dict(vid=s.vid, query=s.query.upper(), pred_relevant_windows=answers[s.qid]) for s in samples]
+    path.write_text('\n'.join(map(json.dumps, rows)))
+    return answers
+
+def test_evaluate_workbook(tiny, tmp_path):
+    samples = read_annotations(tiny['dataset'], tiny['annotations'])['test']
+    given = dict(notebook='evaluate', dataset=tiny['dataset'], annotations=tiny['annotations'], out=tmp_path/'eval')
+    answers = predictions(samples, tmp_path/'a.jsonl')
+    predictions(samples, tmp_path/'bad.jsonl', **{samples[0].qid: [[9, 2, .5]]})
+    code,text = papermill(tmp_path/'bad.ipynb', predictions=tmp_path/'bad.jsonl', **given)
+    assert code and 'ends before it starts' in text and '[line 1]' in text and "flaws='miss'" in text and not (tmp_path/'eval').exists()
+    code,text = papermill(tmp_path/'eval.ipynb', predictions=tmp_path/'a.jsonl', against=tmp_path/'bad.jsonl', flaws='miss', **given)
+    assert code==0, text[-3000:]
+    results = json.loads((tmp_path/'eval'/'results.json').read_text())
+    for ruler in ('standard', '2d-tan', 'mmn', 'scn', 'cpl', 'moment-detr'):
+        assert results['tables']['conventions'][ruler]==evaluate(answers, samples, ruler)
+    lost = 100/len(samples)                                     # the one query that the other file does not answer
+    assert abs(results['tables']['differences'][f"against {tmp_path/'bad.jsonl'}"]['R@1 IoU=0.5']['difference'] - lost)<1e-9
+    assert 'matched by video and sentence' in results['notes'][0] and f"evaluated: {results['title']}" in text
+    assert results['files']['a.jsonl'] and results['command'].startswith('papermill nbs/evaluate.ipynb') and len(samples)==results['queries']
+
+def test_data_workbook_finds_nothing_wrong_where_nothing_is(tiny, tmp_path):
+    code,text = papermill(tmp_path/'data.ipynb', notebook='data', **tiny)
+    assert code==0 and '0 wrong' in text, text[-3000:]
+    assert sum('image/png' in o.get('data', {}) for c in cells(tmp_path/'data.ipynb') for o in c.get('outputs', []))==2
+
+def test_data_workbook_names_every_fault(tiny, tmp_path):
+    "Many faults at once: none hides another, and none stops the report"
+    shutil.copy(tiny['features'], bad := tmp_path/'bad.hdf5')
+    with h5py.File(bad, 'r+') as f:
+        a,b,c,d = list(f)[:4]
+        x = f[a][()].astype('float32')
+        for name,rows in ((a, x*[float('nan')]), (b, x*0), (c, x[:,:-1])): del f[name]; f[name] = rows
+        f.move(d, 'elsewhere'); f.attrs['rows_per_second'] = 77.
+        for v in f.values(): v.attrs.pop('rows_per_second', None)
+    code,text = papermill(tmp_path/'data.ipynb', notebook='data', **{**tiny, 'features': bad}, vectors='nowhere.bin')
+    assert code==0, text[-3000:]
+    for what in (f'NaN or Inf: {a}', f'zeros for instance: {b}', f'1 videos have {x.shape[1]-1}: {c}', f'have no features: {d}', '77 rows per second are stated', 'nowhere.bin does not exist'):
+        assert what in text, what
+    assert '5 wrong' in text and 'mend what is wrong' in text
+
+def test_data_workbook_without_annotations(tiny, tmp_path):
+    code,text = papermill(tmp_path/'data.ipynb', notebook='data', dataset='charades_sta', features=tiny['features'])
+    assert code==0 and 'no annotations given' in text and 'fine: width' in text, text[-3000:]

@@ -1,0 +1,55 @@
+"Training as a cluster starts it: processes of their own, killed and resumed, and two that share their batches"
+import json, os, signal, subprocess, sys, time
+import pytest, torch
+from ms2d.world import make_world, project_root
+
+@pytest.fixture(scope='module')
+def given():
+    folder = make_world(project_root()/'data'/'tiny', sizes=(30, 55, 10), steps=60, progress=False)
+    return dict(dataset='activitynet_captions', annotations=str(folder), features=str(folder/'features.hdf5'), clips=16, dim=16, align_dim=32, top_k=4,
+        epochs=6, updates=8, batch_size=8, map_batch=4, accelerator='cpu')
+
+def start(tmp_path, name, *options, **parameters):
+    "A training process, its run folder in tmp_path/name"
+    (tmp_path/f'{name}.json').write_text(json.dumps(dict(parameters, out=str(tmp_path/name))))
+    return subprocess.Popen([sys.executable, '-m', 'ms2d.training', '--config', str(tmp_path/f'{name}.json'), *options], cwd=project_root(),
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+
+def finish(process):
+    out,_ = process.communicate(timeout=200)
+    assert process.returncode==0, out[-3000:]
+    return out
+
+def weights(folder): return torch.load(folder/'last.ckpt', weights_only=True)['state_dict']
+def equal(a, b): return a.keys()==b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+def test_killed_twice_and_resumed_is_as_never_killed(given, tmp_path):
+    finish(start(tmp_path, 'whole', **given))
+    for epochs in (2, 5):                                       # once in the alignment stage, once in that of the maps
+        process = start(tmp_path, 'cut', '--resume', **given)
+        rows = lambda: len((tmp_path/'cut'/'metrics.csv').read_text().splitlines()) - 1 if (tmp_path/'cut'/'metrics.csv').exists() else 0
+        while rows()<epochs and process.poll() is None: time.sleep(.01)
+        os.killpg(process.pid, signal.SIGKILL); process.communicate()
+        assert process.returncode==-signal.SIGKILL, 'it ended before it could be killed'
+    finish(start(tmp_path, 'cut', '--resume', **given))
+    assert equal(weights(tmp_path/'cut'), weights(tmp_path/'whole'))
+    assert (tmp_path/'cut'/'metrics.csv').read_bytes()==(tmp_path/'whole'/'metrics.csv').read_bytes()
+    before = (tmp_path/'cut'/'last.ckpt').read_bytes()
+    assert 'nothing to train' in finish(start(tmp_path, 'cut', '--resume', **given))
+    assert (tmp_path/'cut'/'last.ckpt').read_bytes()==before
+
+def test_two_processes_learn_what_one_does(given, tmp_path):
+    "Same gradients as one process with the joined batch: without random words and candidates, the same weights but for rounding"
+    # few updates, as rounding grows; relative=False, as otherwise rounding alone moves the bias of the score
+    calm = dict(given, explore=0., hide=0., relative=False, epochs=3, updates=4)
+    for n in (1, 2): finish(start(tmp_path, f'on{n}', devices=n, **calm))
+    one,two = weights(tmp_path/'on1'),weights(tmp_path/'on2')
+    apart = max(float((one[k].float() - two[k].float()).abs().max()) for k in one)
+    moved = max(float((one[k] - v).abs().max()) for k,v in weights_at_the_start(calm).items())
+    assert apart<1e-5 and moved>1e-3
+    assert [l.split(',')[:2] for l in (tmp_path/'on2'/'metrics.csv').read_text().split()]==[l.split(',')[:2] for l in (tmp_path/'on1'/'metrics.csv').read_text().split()]
+
+def weights_at_the_start(given):
+    from ms2d.training import Config, Corpus, build
+    cfg = Config(**given).resolved()
+    return {f'model.{k}': v.detach() for k,v in build(cfg, Corpus(cfg)).named_parameters()}
