@@ -1,5 +1,6 @@
 "A sweep on a cluster: a scheduler and two workers as processes of their own, one of them killed while it works"
 import os, re, signal, subprocess, sys, time
+from threading import Thread
 import nbformat, pytest
 from ms2d.sweep import run_name, sweep
 
@@ -44,7 +45,6 @@ def test_a_killed_worker_loses_only_its_run(slow_square, cluster, tmp_path):
         pid = int(attempts(under_way)[-1].split()[-1])
         victims.append(under_way)
         os.killpg(pid, signal.SIGKILL)
-    from threading import Thread
     killer = Thread(target=kill); killer.start()
     ended = sweep(slow_square, runs, folder, scheduler=address, say=lambda line: None)
     killer.join()

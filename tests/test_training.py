@@ -1,13 +1,11 @@
 "Training as a cluster starts it: processes of their own, killed and resumed, and two that share their batches"
 import json, os, signal, subprocess, sys, time
 import pytest, torch
-from ms2d.world import make_world, project_root
+from ms2d.training import Config, Corpus, build
+from ms2d.world import project_root
 
-@pytest.fixture(scope='module')
-def given():
-    folder = make_world(project_root()/'data'/'tiny', sizes=(30, 55, 10), steps=60, progress=False)
-    return dict(dataset='activitynet_captions', annotations=str(folder), features=str(folder/'features.hdf5'), clips=16, dim=16, align_dim=32, top_k=4,
-        epochs=6, updates=8, batch_size=8, map_batch=4, accelerator='cpu')
+@pytest.fixture
+def given(tiny): return dict(tiny, clips=16, dim=16, align_dim=32, top_k=4, epochs=6, updates=8, batch_size=8, map_batch=4, accelerator='cpu')
 
 def start(tmp_path, name, *options, **parameters):
     "A training process, its run folder in tmp_path/name"
@@ -50,6 +48,5 @@ def test_two_processes_learn_what_one_does(given, tmp_path):
     assert [l.split(',')[:2] for l in (tmp_path/'on2'/'metrics.csv').read_text().split()]==[l.split(',')[:2] for l in (tmp_path/'on1'/'metrics.csv').read_text().split()]
 
 def weights_at_the_start(given):
-    from ms2d.training import Config, Corpus, build
     cfg = Config(**given).resolved()
     return {f'model.{k}': v.detach() for k,v in build(cfg, Corpus(cfg)).named_parameters()}

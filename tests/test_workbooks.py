@@ -1,30 +1,11 @@
 "The workbooks as a user runs them: papermill, real kernels, the real package, a tiny world"
-import ast, dataclasses, inspect, json, re, shutil, subprocess, sys
+import ast, dataclasses, inspect, json, re
 from pathlib import Path
 import pytest
-import h5py
-from ms2d.dataset import read_annotations
 from ms2d.inspection import Inspection
-from ms2d.metrics import evaluate
 from ms2d.predictions import Evaluation
 from ms2d.training import Config
-from ms2d.world import make_world
-
-ROOT = Path(__file__).resolve().parent.parent
-TINY = dict(clips=16, dim=16, align_dim=32, top_k=4, updates=3, epochs=3, batch_size=8, map_batch=4, accelerator='cpu')
-
-@pytest.fixture(scope='module')
-def tiny():
-    folder = make_world(ROOT/'data'/'tiny', sizes=(30, 55, 10), steps=60, progress=False)
-    return dict(dataset='activitynet_captions', annotations=str(folder), features=str(folder/'features.hdf5'))
-
-def papermill(report, *options, notebook='train', **parameters):
-    "What a user types, from the project's root; -> return code, what was printed"
-    given = [x for k,v in parameters.items() for x in ('-p', k, str(v))]
-    r = subprocess.run([Path(sys.executable).parent/'papermill', f'nbs/{notebook}.ipynb', str(report), *options, *given, '--log-output'], cwd=ROOT, capture_output=True, text=True)
-    return r.returncode, r.stdout + r.stderr
-
-def cells(report): return json.loads(Path(report).read_text())['cells']
+from workbooks import ROOT, TINY, cells, papermill
 
 def parameters_cell(notebook):
     "Names, annotations, defaults and comments of the parameters of a workbook"
@@ -100,51 +81,3 @@ def test_own_data_as_jsonl(tiny, tmp_path):
     assert code==0, text[-3000:]
     table = json.loads((tmp_path/'run'/'results.json').read_text())['tables']['retrieval']
     assert 'best constant (reads training times)' not in table and table['ms2d (ms2d)']['queries']>0
-
-def predictions(samples, path, **changes):
-    "A foreign file: no qids, the order turned round; the first answers are exact, the rest the first half of the video"
-    answers = {s.qid: [[s.start, s.end, .9]] if i<20 else [[0, s.duration/2, .9]] for i,s in enumerate(samples)} | changes
-    rows = [dict(vid=s.vid, query=s.query.upper(), pred_relevant_windows=answers[s.qid]) for s in samples]
-    path.write_text('\n'.join(map(json.dumps, rows)))
-    return answers
-
-def test_evaluate_workbook(tiny, tmp_path):
-    samples = read_annotations(tiny['dataset'], tiny['annotations'])['test']
-    given = dict(notebook='evaluate', dataset=tiny['dataset'], annotations=tiny['annotations'], out=tmp_path/'eval')
-    answers = predictions(samples, tmp_path/'a.jsonl')
-    predictions(samples, tmp_path/'bad.jsonl', **{samples[0].qid: [[9, 2, .5]]})
-    code,text = papermill(tmp_path/'bad.ipynb', predictions=tmp_path/'bad.jsonl', **given)
-    assert code and 'ends before it starts' in text and '[line 1]' in text and "flaws='miss'" in text and not (tmp_path/'eval').exists()
-    code,text = papermill(tmp_path/'eval.ipynb', predictions=tmp_path/'a.jsonl', against=tmp_path/'bad.jsonl', flaws='miss', **given)
-    assert code==0, text[-3000:]
-    results = json.loads((tmp_path/'eval'/'results.json').read_text())
-    for ruler in ('standard', '2d-tan', 'mmn', 'scn', 'cpl', 'moment-detr'):
-        assert results['tables']['conventions'][ruler]==evaluate(answers, samples, ruler)
-    lost = 100/len(samples)                                     # the one query that the other file does not answer
-    assert abs(results['tables']['differences'][f"against {tmp_path/'bad.jsonl'}"]['R@1 IoU=0.5']['difference'] - lost)<1e-9
-    assert 'matched by video and sentence' in results['notes'][0] and f"evaluated: {results['title']}" in text
-    assert results['files']['a.jsonl'] and results['command'].startswith('papermill nbs/evaluate.ipynb') and len(samples)==results['queries']
-
-def test_data_workbook_finds_nothing_wrong_where_nothing_is(tiny, tmp_path):
-    code,text = papermill(tmp_path/'data.ipynb', notebook='data', **tiny)
-    assert code==0 and '0 wrong' in text, text[-3000:]
-    assert sum('image/png' in o.get('data', {}) for c in cells(tmp_path/'data.ipynb') for o in c.get('outputs', []))==2
-
-def test_data_workbook_names_every_fault(tiny, tmp_path):
-    "Many faults at once: none hides another, and none stops the report"
-    shutil.copy(tiny['features'], bad := tmp_path/'bad.hdf5')
-    with h5py.File(bad, 'r+') as f:
-        a,b,c,d = list(f)[:4]
-        x = f[a][()].astype('float32')
-        for name,rows in ((a, x*[float('nan')]), (b, x*0), (c, x[:,:-1])): del f[name]; f[name] = rows
-        f.move(d, 'elsewhere'); f.attrs['rows_per_second'] = 77.
-        for v in f.values(): v.attrs.pop('rows_per_second', None)
-    code,text = papermill(tmp_path/'data.ipynb', notebook='data', **{**tiny, 'features': bad}, vectors='nowhere.bin')
-    assert code==0, text[-3000:]
-    for what in (f'NaN or Inf: {a}', f'zeros for instance: {b}', f'1 videos have {x.shape[1]-1}: {c}', f'have no features: {d}', '77 rows per second are stated', 'nowhere.bin does not exist'):
-        assert what in text, what
-    assert '5 wrong' in text and 'mend what is wrong' in text
-
-def test_data_workbook_without_annotations(tiny, tmp_path):
-    code,text = papermill(tmp_path/'data.ipynb', notebook='data', dataset='charades_sta', features=tiny['features'])
-    assert code==0 and 'no annotations given' in text and 'fine: width' in text, text[-3000:]
