@@ -89,7 +89,7 @@ def run_all(
     if not jobs: raise ValueError("no jobs: the list of runs is empty")
     done,began = {},time.monotonic()
     gpus = None if scheduler else torch.cuda.device_count()                          # whoever starts workers elsewhere says what they may use
-    with _cluster(scheduler, workers or gpus or os.cpu_count()) as cluster, Client(cluster or scheduler, timeout=20) as client:
+    with _cluster(scheduler, workers or gpus or os.cpu_count()) as cluster, Client(cluster or scheduler, timeout=5) as client:
         futures = [client.submit(_at_work, f, args, gpus, key=f'{name}-{began}', pure=False) for name,args in jobs.items()]
         names = {x.key: n for x,n in zip(futures, jobs)}
         for x in as_completed(futures):
