@@ -561,7 +561,7 @@ def training_step(self:Learner, batch, batch_idx):
     for k,v in losses.items(): self.sums[k] = self.sums.get(k, 0.) + float(v.detach())/self.cfg.updates
     return sum(losses.values())
 
-# %% ../nbs/11_training.ipynb #c58
+# %% ../nbs/11_training.ipynb #c59
 @patch
 def own_video_rank(self:Learner,
     most:int=500, # validation sentences to ask, at most
@@ -578,7 +578,7 @@ def own_video_rank(self:Learner,
     rank = 1 + (match > match.gather(1, own[:,None])).sum(1)
     return float(rank.float().log().mean().exp())
 
-# %% ../nbs/11_training.ipynb #c61
+# %% ../nbs/11_training.ipynb #c62
 @patch
 def validate(self:Learner)->dict: # label-free numbers
     "Judge this stage on validation queries, on the same ones in every epoch; reads no time"
@@ -594,7 +594,7 @@ def validate(self:Learner)->dict: # label-free numbers
     torch.random.set_rng_state(state)
     return {k: float(np.mean(v)) for k,v in out.items()}
 
-# %% ../nbs/11_training.ipynb #c63
+# %% ../nbs/11_training.ipynb #c64
 def write_metrics(
     path:Path, # metrics.csv
     rows:list, # a dict an epoch
@@ -607,7 +607,7 @@ def write_metrics(
         out.writeheader(); out.writerows(rows)
     tmp.replace(path)
 
-# %% ../nbs/11_training.ipynb #c65
+# %% ../nbs/11_training.ipynb #c66
 @patch
 def on_train_epoch_end(self:Learner):
     "Validate, keep the best alignment, log one row, print one line with the time left"
@@ -636,7 +636,7 @@ def on_save_checkpoint(self:Learner, checkpoint):
 def on_load_checkpoint(self:Learner, checkpoint):
     for k in ('best', 'best_rank', 'history', 'spent'): setattr(self, k, checkpoint['ms2d'][k])
 
-# %% ../nbs/11_training.ipynb #c67
+# %% ../nbs/11_training.ipynb #c68
 @dataclass
 class Run:
     "What `train` leaves behind"
@@ -658,7 +658,7 @@ def build(
     model.idf.copy_(corpus.idf); model.norm.load_state_dict(corpus.norm.state_dict())
     return model
 
-# %% ../nbs/11_training.ipynb #c70
+# %% ../nbs/11_training.ipynb #c71
 class Keep(Checkpoint):
     "After every epoch: last.ckpt, and the one before as previous.ckpt"
     def __init__(self, folder:Path): self.folder = folder
@@ -695,7 +695,7 @@ def check_resume(
     changed = [f'{k} was {old.get(k)!r}, is {v!r}' for k,v in dataclasses.asdict(cfg).items() if k not in free and old.get(k) != v]
     if changed: raise ValueError(f"{path} is of another configuration ({'; '.join(changed)}): use the same one, another `out`, or resume=False")
 
-# %% ../nbs/11_training.ipynb #c72
+# %% ../nbs/11_training.ipynb #c73
 def write_config(
     cfg:Config, # resolved
     path:Path, # config.json
@@ -704,7 +704,7 @@ def write_config(
     # papermill reads YAML, to which 1e-05 is a word and 1.0e-05 a number
     path.write_text(re.sub(r'(?<=: )(-?\d+)e', r'\1.0e', json.dumps(dataclasses.asdict(cfg), indent=1)))
 
-# %% ../nbs/11_training.ipynb #c74
+# %% ../nbs/11_training.ipynb #c75
 @patch
 def load(self:Learner, state):
     "Take over the state of a checkpoint"
@@ -726,7 +726,7 @@ def _trainer(cfg, out):
         enable_model_summary=False, default_root_dir=out, use_distributed_sampler=False,
         reload_dataloaders_every_n_epochs=1)  # the batches of an epoch depend on its number, also in a resumed run
 
-# %% ../nbs/11_training.ipynb #c76
+# %% ../nbs/11_training.ipynb #c77
 def train(
     cfg:Config,
     corpus:Corpus|None=None, # read before; None: read now
@@ -752,7 +752,7 @@ def train(
     n = sum(p.numel() for p in model.parameters() if p.requires_grad)
     return Run(out, cfg, corpus, model, learner.seconds, n, not cfg.minutes and isinstance(trainer.accelerator, CPUAccelerator))
 
-# %% ../nbs/11_training.ipynb #c81
+# %% ../nbs/11_training.ipynb #c82
 def main(
     args:list|None=None, # words of the command line; None: those of this process
 )->Run:
