@@ -6,13 +6,14 @@
 __all__ = ['write_predictions', 'Line', 'read_predictions', 'Evaluation']
 
 # %% ../nbs/16_predictions.ipynb #c03
-import json, os, re
+import json, re
 from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
 from .metrics import _flat, _flaws, _score, _windows
 from .training import Parameters
 from .dataset import DATASETS
+from .world import replacing
 
 # %% ../nbs/16_predictions.ipynb #c06
 def write_predictions(
@@ -25,15 +26,12 @@ def write_predictions(
     if lacking: raise ValueError(f"{len(lacking)} of {len(samples)} queries have no prediction: {', '.join(map(str, lacking[:5]))}; "
                                  "give an empty list where there is no answer")
     _score(predictions, samples, 'standard')  # the same checks as for a score
-    path = Path(path)
-    part = path.with_name(path.name + '.part')
-    with part.open('w', encoding='utf-8') as f:
+    with replacing(path) as part, part.open('w', encoding='utf-8') as f:
         for s in samples:
             x = _windows(predictions[s.qid], s.qid).tolist()
             row = dict(qid=s.qid, query=s.query, vid=s.vid, duration=s.duration, pred_relevant_windows=x)
             f.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + '\n')
-    os.replace(part, path)
-    return path
+    return Path(path)
 
 # %% ../nbs/16_predictions.ipynb #c09
 @dataclass

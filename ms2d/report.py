@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['READS', 'ORACLE', 'shuffled', 'baselines', 'rivals', 'compare', 'paired_bootstrap', 'differences', 'mean_and_sd',
-           'seeds_table', 'checksum', 'commit', 'command', 'versions', 'data_files', 'origin', 'write_json',
+           'seeds_table', 'checksum', 'commit', 'command', 'versions', 'data_files', 'origin', 'save_results',
            'write_results', 'repeat']
 
 # %% ../nbs/17_report.ipynb #c03
@@ -16,7 +16,7 @@ from .metrics import evaluate, per_query, table
 from .predictions import write_predictions
 from .retrieval import predict
 from .training import MS2D, Config, Corpus, Parameters, Run, train
-from .world import project_root
+from .world import project_root, replacing
 
 # %% ../nbs/17_report.ipynb #c09
 def shuffled(
@@ -186,17 +186,14 @@ def origin(
     return dict(command=command(cfg, usual, 'nbs/train.ipynb'), files=data_files(cfg, *read), versions=versions())
 
 # %% ../nbs/17_report.ipynb #c37
-def write_json(
+def save_results(
     results:dict, # numbers, texts, lists and dicts of them
     folder:str|Path, # made if it is not there
-    name:str, # of the file
 )->None:
-    "Write a JSON file, complete or not at all"
+    "Write results.json, complete or not at all"
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    part = folder/f'{name}.part'
-    part.write_text(json.dumps(results, indent=1, default=float))
-    part.replace(folder/name)
+    with replacing(folder/'results.json') as part: part.write_text(json.dumps(results, indent=1, default=float))
 
 # %% ../nbs/17_report.ipynb #c39
 def write_results(
@@ -212,7 +209,7 @@ def write_results(
     results = dict(title=corpus.title, split=cfg.split, queries=len(samples), convention='standard', seed=cfg.seed, seeds=seeds, repeatable=run.repeatable, **origin(cfg),
         training_seconds=round(run.seconds, 1), parameters=run.parameters, data=corpus.summary, validation=corpus.note, words=corpus.coverage,
         config=dataclasses.asdict(cfg), tables=tables)
-    write_json(results, run.folder, 'results.json')
+    save_results(results, run.folder)
     return results
 
 def repeat(

@@ -10,7 +10,7 @@ import contextlib, hashlib, itertools, json, os, time
 from dataclasses import dataclass
 from pathlib import Path
 import torch
-from .world import project_root
+from .world import project_root, write_json
 
 # %% ../nbs/14_sweep.ipynb #c06
 def grid(
@@ -63,9 +63,7 @@ def run_notebook(
         lines = [l for l in str(e).splitlines() if l.strip()]
         return Outcome(name, parameters, 'failed', time.monotonic() - began, lines[-1] if lines else type(e).__name__)
     seconds = time.monotonic() - began
-    part = out/'done.json.part'
-    part.write_text(json.dumps(dict(parameters=parameters, notebook=notebook, seconds=seconds)))
-    part.replace(marker)
+    write_json(marker, dict(parameters=parameters, notebook=notebook, seconds=seconds))
     return Outcome(name, parameters, 'done', seconds)
 
 # %% ../nbs/14_sweep.ipynb #c12

@@ -18,7 +18,7 @@ import lightning as L
 from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.callbacks import Checkpoint
 from fastcore.basics import patch
-from .world import make_world, project_root
+from .world import make_world, project_root, replacing
 from .dataset import DATASETS, match, named_split, open_features, read_annotations, split_title, summary, validation_split
 from .text import PAD, UNK, SentenceEncoder, Vocabulary, WordEmbedding, coverage, embedding, encode_batch, idf, load_vectors, weighted_mean
 from .maps import cells, clip_counts, pool_clips, spans
@@ -602,10 +602,9 @@ def write_metrics(
     "The whole history, written anew and moved into place: a resumed run has the rows of its first part, a killed one half a file never"
     import csv
     columns = list(dict.fromkeys(k for r in rows for k in r))
-    with open(tmp := path.with_suffix('.tmp'), 'w', newline='') as f:
+    with replacing(path) as part, part.open('w', newline='') as f:
         out = csv.DictWriter(f, columns)
         out.writeheader(); out.writerows(rows)
-    tmp.replace(path)
 
 # %% ../nbs/11_training.ipynb #c66
 @patch
