@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 import numpy as np
 from .baselines import best_constant, constant_recall
-from .dataset import SPLITS, Annotations, open_features, summary
+from .dataset import SPLITS, Annotations, _few, open_features, summary, timed
+from .plots import FOUND, TRUE
 from .text import load_vectors, tokenize
 from .training import Data
 
@@ -33,10 +34,6 @@ def tell(
     "Findings as text for a report"
     line = lambda f: f'{f.level.upper() if f.level == "wrong" else f.level}: {f.what}' + (f'\n    -> {f.do}' if f.do else '')
     return '\n'.join(line(f) for f in sorted(findings, key=lambda f: LEVELS.index(f.level)))
-
-def _few(names, n=5):
-    "The first names of a list"
-    return ', '.join(map(str, names[:n])) + (', ...' if len(names) > n else '')
 
 # %% ../nbs/18_inspection.ipynb #c09
 def inspect_annotations(
@@ -57,10 +54,10 @@ def inspect_annotations(
         both = sorted(videos.get(a, set()) & videos.get(b, set()))
         if both: out.append(Finding('wrong' if a == 'train' else 'odd', f'{len(both):,} videos stand in {a} and in {b}: {_few(both)}',
             'what is learnt of them is tested on them: take them out of one' if a == 'train' else 'they are not used for validation, see ms2d.dataset.validation_split'))
-    timed = {k: [s for s in v if s.end > s.start] for k,v in ann.items()}
-    if timed.get('train') and timed.get('test'):
-        span = best_constant(timed['train'])
-        hit = constant_recall(timed['test'])[tuple(round(20*x) for x in span)]
+    train,test = (timed(ann.get(k, [])) for k in ('train', 'test'))
+    if train and test:
+        span = best_constant(train)
+        hit = constant_recall(test)[tuple(round(20*x) for x in span)]
         out.append(Finding('fine', f"the constant answer [{span[0]:g}, {span[1]:g}) of every video hits {hit:.1f} % of the test moments at IoU .5: what any method has to beat"))
     return out
 
@@ -76,13 +73,9 @@ class Look(NamedTuple):
     square:float # mean of the squares
 
 def look(
-    x:np.ndarray, # features as they stand in the file
-)->Look|str: # or why they cannot be used
+    x:np.ndarray, # features as they stand in the file (T, D)
+)->Look:
     "One video's features"
-    if x.dtype.kind not in 'uif': return f'type {x.dtype}, numbers are needed'
-    if x.ndim > 2: x = x.squeeze(tuple(i for i in range(1, x.ndim-1) if x.shape[i] == 1))
-    if x.ndim != 2: return f'{x.ndim} axes, (T, D) is needed: one row a time step'
-    if not x.size: return 'no rows'
     x = x.astype(np.float32, copy=False)
     good = np.isfinite(x).all(1)
     y = x[good]
@@ -99,10 +92,10 @@ def survey(
     step = max(1, -(-sum(p.stat().st_size for p in files)//int(budget)))
     seen,broken = {},{}
     for name in store.ids[::step]:
-        try: x = look(store._read(name))
-        except ValueError as e: x = re.split(rf"{re.escape(name)}[^:]*: ", str(e), maxsplit=1)[-1]  # what is said of the video, without its name
-        if isinstance(x, Look): seen[name] = x
-        else: broken.setdefault(x, []).append(name)
+        try: seen[name] = look(store.array(name))
+        except ValueError as e:
+            why = re.split(rf"{re.escape(name)}[^:]*: ", str(e), maxsplit=1)[-1]  # what is said of the video, without its name
+            broken.setdefault(why, []).append(name)
     return store, seen, broken
 
 # %% ../nbs/18_inspection.ipynb #c16
@@ -149,7 +142,8 @@ def inspect_features(
     stated:float=0., # rows per second that the user states; 0: what the file says
 )->list[Finding]:
     "What stands out in the features"
-    out = [Finding('fine', f'{store.path.name}: {_layout(store)}, {len(store):,} videos' + (f', {len(seen) + sum(map(len, broken.values())):,} of them looked at' if len(seen) + sum(map(len, broken.values())) < len(store) else ''))]
+    looked = len(seen) + sum(map(len, broken.values()))
+    out = [Finding('fine', f'{store.path.name}: {_layout(store)}, {len(store):,} videos' + (f', {looked:,} of them looked at' if looked < len(store) else ''))]
     for why,names in broken.items(): out.append(Finding('wrong', f'{len(names):,} videos cannot be read, {_few(names)}: {why}', 'extract or download them again, or write (T, D) rows under the name of each video'))
     there = _against_annotations(store, seen, durations, stated) if durations else []
     if not seen: return out + there
@@ -210,9 +204,9 @@ def draw_moments(
     im = ax[0].imshow(np.where(lie, 100*lie/len(d), np.nan), origin='lower', extent=(-.025,1.025)*2, cmap='cividis')
     fig.colorbar(im, ax=ax[0], label='% of moments')
     ax[0].set(title='Where moments lie: crowds are a bias', xlabel='start / duration', ylabel='end / duration')
-    ax[1].hist((e - s)/d, np.linspace(0, 1, 21), color='#0072B2')
+    ax[1].hist((e - s)/d, np.linspace(0, 1, 21), color=FOUND)
     ax[1].set(title='How long: a share of the video', xlabel='length / duration', ylabel='moments')
-    ax[2].hist(e - s, 30, color='#0072B2')
+    ax[2].hist(e - s, 30, color=FOUND)
     ax[2].set(title=f'In seconds: half below {np.median(e - s):.1f}', xlabel='length, s')
     for a in ax: a.title.set_fontsize(9)
     return fig
@@ -226,9 +220,9 @@ def draw_rows(
     import matplotlib.pyplot as plt
     both = np.array([(d, seen[n].rows) for v,d in durations.items() if (n := store.name(v)) in seen])
     fig,ax = plt.subplots(figsize=(4.2, 2.7), layout='constrained')
-    ax.plot(*both.T, '.', color='#0072B2', ms=3, alpha=.5)
+    ax.plot(*both.T, '.', color=FOUND, ms=3, alpha=.5)
     mid = np.median(both[:,1]/both[:,0])
-    ax.plot([0, both[:,0].max()], [0, mid*both[:,0].max()], color='#E69F00', lw=1, label=f'{mid:.3g} rows per second')
+    ax.plot([0, both[:,0].max()], [0, mid*both[:,0].max()], color=TRUE, lw=1, label=f'{mid:.3g} rows per second')
     ax.set(title='On the line: rows follow seconds', xlabel='duration, s', ylabel='rows'); ax.title.set_fontsize(9); ax.legend(fontsize=8)
     return fig
 

@@ -190,6 +190,13 @@ def _score(predictions, samples, convention, windows=None):
     return c, P, T, d, iou
 
 # %% ../nbs/09_metrics.ipynb #c35
+def _suppress(c, spans, top, *values):
+    "Values of windows (Q, n) as the convention `c` ranks them (Q, top), 0 where nothing is left; as they are where it suppresses nothing"
+    if c.nms is None: return values
+    kept = _greedy(spans, c.nms, top)
+    return [np.where(kept < 0, 0, np.take_along_axis(v, np.maximum(kept, 0), 1)) for v in values]
+
+# %% ../nbs/09_metrics.ipynb #c38
 def average_precision(
     iou:np.ndarray, # IoU of windows, best first, with true moments (Q, n, W); 0 for padding
     truths:np.ndarray, # number of true moments (Q,)
@@ -208,7 +215,7 @@ def average_precision(
     best = np.maximum.accumulate(precision[:,::-1], 1)[:,::-1]
     return (tp*best).sum(1)/np.asarray(truths)[:,None]
 
-# %% ../nbs/09_metrics.ipynb #c40
+# %% ../nbs/09_metrics.ipynb #c43
 def per_query(
     predictions:dict, # qid -> windows (n, 2 or 3): start, end in seconds and perhaps a score, best first
     samples:list, # the queries with their true moments: `ms2d.dataset.Sample`
@@ -221,10 +228,7 @@ def per_query(
     if not all(0 < m <= 1 for m in ious): raise ValueError(f"IoU thresholds lie in 0 < m <= 1, not in percent: got {ious}")
     if not all(isinstance(r, int) and r > 0 for r in ranks): raise ValueError(f"ranks are whole numbers from 1: got {ranks}")
     c,P,T,_,iou = _score(predictions, samples, convention, windows)
-    best = iou.max(-1)
-    if c.nms is not None:
-        kept = _greedy(P, c.nms, max((1,)+tuple(ranks)))
-        best = np.where(kept < 0, 0, np.take_along_axis(best, np.maximum(kept, 0), 1))
+    best, = _suppress(c, P, max((1,)+tuple(ranks)), iou.max(-1))
     out = {f'R@{r} IoU={m:g}': c.hit(best[:,:r], m).any(1).astype(float) for r in ranks for m in ious} | {'mIoU': best[:,0]}
     if not c.ap: return out
     ap = average_precision(iou[:,:c.ap_top], (~np.isnan(T[...,0])).sum(1), c.ap)
@@ -243,7 +247,7 @@ def evaluate(
     missing = sum(s.qid not in predictions for s in samples)
     return figures | dict(queries=len(samples), missing=missing, convention=_convention(convention).name)
 
-# %% ../nbs/09_metrics.ipynb #c54
+# %% ../nbs/09_metrics.ipynb #c57
 def discounted_recall(
     predictions:dict, # qid -> windows (n, 2 or 3), best first, seconds
     samples:list, # the queries with their true moments
@@ -255,13 +259,10 @@ def discounted_recall(
     c,P,T,d,iou = _score(predictions, samples, convention)
     off = np.abs(P - T)/np.where(d > 0, d, 1)[:,None,None]
     near = np.nan_to_num(np.clip(1 - off, 0, 1).prod(-1))
-    best = iou[...,0]
-    if c.nms is not None:
-        kept = _greedy(P, c.nms, max(ranks))
-        best,near = (np.where(kept < 0, 0, np.take_along_axis(x, np.maximum(kept, 0), 1)) for x in (best,near))
+    best,near = _suppress(c, P, max(ranks), iou[...,0], near)
     return {f'dR@{r} IoU={m:g}': float(100*(c.hit(best[:,:r], m)*near[:,:r]).max(1).mean()) for r in ranks for m in ious}
 
-# %% ../nbs/09_metrics.ipynb #c57
+# %% ../nbs/09_metrics.ipynb #c60
 def table(
     results:dict, # name of the predictor -> what `evaluate` gave
 )->'pandas.DataFrame': # percent, two decimals; one row a predictor
@@ -277,7 +278,7 @@ def table(
         frame = frame.drop(columns='convention')
     return frame
 
-# %% ../nbs/09_metrics.ipynb #c60
+# %% ../nbs/09_metrics.ipynb #c63
 def conventions_of(
     dataset:str, # 'charades_sta', 'activitynet_captions', 'tacos' or any other
 )->list[str]: # names in `CONVENTIONS`, `standard` first
@@ -302,7 +303,7 @@ def moved(
     base = results['standard']
     return {c: {k: r[k] - v for k,v in base.items() if isinstance(v, float)} for c,r in results.items() if c != 'standard'}
 
-# %% ../nbs/09_metrics.ipynb #c66
+# %% ../nbs/09_metrics.ipynb #c69
 def by_length(
     samples:list, # the queries with their true moments
     edges:tuple=(0,.1,.2,.3,.5,1), # of the groups, rising; the last one is closed
@@ -328,12 +329,12 @@ def by_words(
     training:list, # sentences met in training
 )->dict: # group -> which queries (Q,)
     "Queries by their words: met in training or not; and those whose very sentence was met"
-    known,sentences = {w for s in training for w in tokenize(s)},{tuple(tokenize(s)) for s in training}
-    new = np.array([len({*tokenize(s.query)} - known) for s in samples])
-    met = np.array([tuple(tokenize(s.query)) in sentences for s in samples], bool)
+    sentences,queries = {tuple(tokenize(s)) for s in training},[tuple(tokenize(s.query)) for s in samples]
+    known = set().union(*sentences)
+    new,met = np.array([len({*q} - known) for q in queries]),np.array([q in sentences for q in queries], bool)
     return {'every word met in training': new == 0, 'one word not met': new == 1, 'two or more not met': new > 1, 'the sentence itself met': met}
 
-# %% ../nbs/09_metrics.ipynb #c68
+# %% ../nbs/09_metrics.ipynb #c71
 def breakdown(
     predictions:dict, # qid -> windows (n, 2 or 3), best first, seconds
     samples:list, # the queries with their true moments

@@ -6,13 +6,13 @@
 __all__ = ['write_predictions', 'Line', 'read_predictions', 'Evaluation']
 
 # %% ../nbs/16_predictions.ipynb #c03
-import json, re
+import json
 from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
 from .metrics import _flat, _flaws, _score, _windows
 from .training import Parameters
-from .dataset import DATASETS
+from .dataset import DATASETS, _few, _stem
 from .world import replacing
 
 # %% ../nbs/16_predictions.ipynb #c06
@@ -72,7 +72,7 @@ def _lines(path):
 # %% ../nbs/16_predictions.ipynb #c12
 def _key(vid, query):
     "What stays the same of a video and a sentence when systems rewrite them"
-    return re.sub(r'^v_|\.(avi|mp4|mkv|webm|mov)$', '', vid or ''), ' '.join(query.lower().split())
+    return _stem(vid or '').removeprefix('v_'), ' '.join(query.lower().split())
 
 def _name(lines, samples):
     "Give lines without a known qid that of the query with their video and sentence; -> was it done?"
@@ -103,8 +103,9 @@ def _meet(lines, samples, also):
         del answers[qid]
     answers = {qid: l for qid,(l,) in answers.items()}
     owners = list(answers.values())
-    flat = _flat([l.windows for l in owners]) if owners else None
-    for what,bad in (_flaws(flat, np.array([known[q].duration for q in answers])) if owners else {}).items():
+    if not owners: return answers, flaws, left_out
+    flat = _flat([l.windows for l in owners])
+    for what,bad in _flaws(flat, np.array([known[q].duration for q in answers])).items():
         for i in np.unique(flat[2][bad]):
             flaw(f'a window {what}', owners[i])
             answers.pop(owners[i].qid, None)
@@ -113,8 +114,7 @@ def _meet(lines, samples, also):
 # %% ../nbs/16_predictions.ipynb #c18
 def _say(flaws, total):
     "Flaws in words, one a line"
-    text = lambda n: ', '.join(map(str, n[:10])) + (', ...' if len(n) > 10 else '')
-    return [f"{len(n):,} of {total:,} lines: {what} [line {text(n)}]" for what,n in flaws.items()]
+    return [f"{len(n):,} of {total:,} lines: {what} [line {_few(n, 10)}]" for what,n in flaws.items()]
 
 def read_predictions(
     path:str|Path, # JSONL, a query a line
@@ -131,7 +131,7 @@ def read_predictions(
     if left_out: notes.append(f'{left_out:,} lines answer queries outside this split: left out')
     said,named = _say(broken | more, total),{l.qid for l in lines}
     lacking = [s.qid for s in samples if s.qid not in named]
-    if lacking: said.append(f"{len(lacking):,} of {len(samples):,} queries are missing: {', '.join(lacking[:5])}{', ...' if len(lacking) > 5 else ''}; an empty list of windows is a miss")
+    if lacking: said.append(f"{len(lacking):,} of {len(samples):,} queries are missing: {_few(lacking)}; an empty list of windows is a miss")
     if said and flaws == 'error': raise ValueError('\n  '.join([f"{path}:", *said, "mend the file, or pass flaws='miss' to count these queries as misses"]))
     if said: notes += [*said, f"{len(samples) - len(answers):,} of {len(samples):,} queries are counted as misses for this"]
     return {s.qid: answers[s.qid].windows for s in samples if s.qid in answers}, notes

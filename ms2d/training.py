@@ -19,7 +19,7 @@ from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.callbacks import Checkpoint
 from fastcore.basics import patch
 from .world import make_world, project_root, replacing
-from .dataset import DATASETS, match, named_split, open_features, read_annotations, split_title, summary, validation_split
+from .dataset import DATASETS, match, named_split, open_features, read_annotations, split_title, summary, timed, validation_split
 from .text import PAD, UNK, SentenceEncoder, Vocabulary, WordEmbedding, coverage, embedding, encode_batch, idf, load_vectors, weighted_mean
 from .maps import cells, clip_counts, pool_clips, spans
 from .alignment import Alignment, Normalise, contrast, span_scores, video_match
@@ -236,12 +236,11 @@ class Corpus:
         answered = named_split(ann, cfg.dataset, cfg.split) if cfg.split != 'test' or 'test' in ann else []  # own videos need no test
         train,val,self.note = validation_split(ann, cfg.seed, answered)
         self.samples = {k: match(v, store, cfg.missing) for k,v in dict(train=train, val=val, test=answered).items() if v}
-        self.filed = sorted({s.vid for s in ann['train'] if s.vid in store})
-        self.labelled = [s for s in ann['train'] if s.end > s.start]  # for baselines that read training times, never for a model
+        self.labelled = timed(ann['train'])  # for baselines that read training times, never for a model
         self.title = split_title(cfg.dataset, cfg.split, self.samples.get('test', []))
         self.counts = clip_counts(cfg.clips, cfg.scales)
         self._read_words(cfg)
-        self._read_clips(cfg, store)
+        self._read_clips(store, sorted({s.vid for s in ann['train'] if s.vid in store}))
         self.queries = {k: self._queries(v, cfg.labels == 'iou' and k == 'train') for k,v in self.samples.items()}
 
 @patch
@@ -260,11 +259,11 @@ def _read_words(self:Corpus, cfg):
 
 # %% ../nbs/11_training.ipynb #c29
 @patch
-def _read_clips(self:Corpus, cfg, store):
+def _read_clips(self:Corpus, store, trained):
     "The clips of every video at every scale, and the constants that normalise them"
     duration = {s.vid: s.duration for v in self.samples.values() for s in v}
     self.row = {v: i for i,v in enumerate(sorted(duration))}
-    self.norm,self.clips = cached_clips(store, {v: duration[v] for v in self.row}, self.counts, self.filed)
+    self.norm,self.clips = cached_clips(store, {v: duration[v] for v in self.row}, self.counts, trained)
 
 @patch
 def _queries(self:Corpus, samples, timed):
@@ -731,8 +730,7 @@ def train(
     corpus:Corpus|None=None, # read before; None: read now
 )->Run:
     "Train a model and write the run folder: config.json, metrics.csv, last.ckpt"
-    asked = world_folder(cfg)
-    cfg = asked.resolved()
+    cfg = world_folder(cfg).resolved()
     out = Path(cfg.out)
     if out.exists() and not out.is_dir(): raise ValueError(f"out is {cfg.out!r}, a file: name a folder")
     corpus = corpus or Corpus(cfg)

@@ -3,9 +3,10 @@ import json, os, signal, subprocess, sys, time
 import pytest, torch
 from ms2d.training import Config, Corpus, build
 from ms2d.world import project_root
+from workbooks import TINY
 
 @pytest.fixture
-def given(tiny): return dict(tiny, clips=16, dim=16, align_dim=32, top_k=4, epochs=6, updates=8, batch_size=8, map_batch=4, accelerator='cpu')
+def given(tiny): return {**tiny, **TINY, 'epochs': 6, 'updates': 8}
 
 def start(tmp_path, name, *options, **parameters):
     "A training process, its run folder in tmp_path/name"
