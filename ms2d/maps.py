@@ -43,12 +43,12 @@ def pool_clips(
 def cells(
     n:int, # N_j, clips of the scale
     longest:int=0, # clips of the longest span on offer; 0: all n
-)->Tensor: # (M, 2), first and last clip of every span, sorted
+)->Tensor: # (M, 2), first and last clip of every span; short spans first, those of one length in order
     "The valid cells of the map of `n` clips"
     if n < 1 or longest < 0: raise ValueError(f"n is at least 1 and longest at least 0, got n={n}, longest={longest}")
-    x,y = torch.triu_indices(n, n)
-    keep = y - x < (longest or n)
-    return torch.stack([x[keep], y[keep]], 1)
+    more,x = torch.meshgrid(torch.arange(min(longest or n, n)), torch.arange(n), indexing='ij')
+    xy = torch.stack([x, x + more], -1).flatten(0, 1)
+    return xy[xy[:,1] < n]
 
 def spans(
     xy:Tensor, # cells (M, 2)
@@ -61,18 +61,38 @@ def spans(
 # %% ../nbs/03_maps.ipynb #c18
 def span_max(
     f:Tensor, # clip features (B, N, d)
-    xy:Tensor, # cells (M, 2)
-)->Tensor: # F (B, M, d), the maximum over the clips of every cell
+    longest:int=0, # clips of the longest span on offer; 0: all N
+)->Tensor: # F (B, M, d), the maximum over the clips of every cell, in the order of `cells(N, longest)`
     "The 2D map, valid cells only"
-    power = torch.log2((xy[:,1] - xy[:,0] + 1).float()).long()     # exact: lengths are small integers
-    windows = [f]
-    for k in range(int(power.max())):                              # windows of 2^(k+1) clips from two of 2^k
-        w = windows[-1]
-        windows.append(torch.maximum(w[:,:-2**k], w[:,2**k:]))
-    offset = torch.tensor([0] + [w.shape[1] for w in windows]).cumsum(0)[power]
-    table = torch.cat(windows, 1)
-    first,last = xy[:,0] + offset, xy[:,1] + 1 - 2**power + offset
-    return torch.maximum(table.index_select(1, first.to(f.device)), table.index_select(1, last.to(f.device)))
+    return _SpanMax.apply(f, min(longest or f.shape[1], f.shape[1]))
+
+def _blocks(n, longest):
+    "Where the spans of k+1 clips stand in the list of cells, for every k"
+    ends = np.cumsum([n - k for k in range(longest)]).tolist()
+    return [slice(end - (n - k), end) for k,end in enumerate(ends)]
+
+class _SpanMax(torch.autograd.Function):
+    "The recursion over lengths; autograd's own way back would keep and clear a whole map for every length"
+    @staticmethod
+    def forward(ctx, f, longest):
+        at = _blocks(f.shape[1], longest)
+        F = f.new_empty(f.shape[0], at[-1].stop, f.shape[2])
+        F[:,at[0]] = f
+        for k in range(1, longest): torch.maximum(F[:,at[k-1]][:,:-1], f[:,k:], out=F[:,at[k]])
+        ctx.save_for_backward(f, F)
+        ctx.longest = longest
+        return F
+
+    @staticmethod
+    def backward(ctx, grad):
+        f,F = ctx.saved_tensors
+        at,grad,own = _blocks(f.shape[1], ctx.longest),grad.clone(),torch.zeros_like(f)
+        for k in range(ctx.longest-1, 0, -1):
+            shorter = slice(at[k-1].start, at[k-1].stop - 1)
+            of_last = grad[:,at[k]]*(f[:,k:] > F[:,shorter])
+            own[:,k:] += of_last
+            grad[:,shorter] += grad[:,at[k]] - of_last
+        return own + grad[:,at[0]], None
 
 # %% ../nbs/03_maps.ipynb #c23
 def neighbours(

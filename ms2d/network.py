@@ -64,7 +64,7 @@ class MapNetwork(nn.Module):
         xy:Tensor, # cells of the scale (M, 2)
         alignment:Tensor|None=None, # closed-form span scores (B, M)
     )->tuple[Tensor,Tensor,Tensor]: # logits (B, M); visual map (B, M, d_v); fused map (B, M, d_v)
-        visual = span_max(self.compact(v), xy)
+        visual = span_max(self.compact(v), int(xy[-1,1] - xy[-1,0]) + 1)
         fused,near = self.fusion(visual, t), neighbours(xy).to(v.device)
         for conv in self.relations: fused = fused + F.relu(conv(fused, near))
         logits = self.score(fused).squeeze(-1)
