@@ -321,6 +321,7 @@ class MS2D(nn.Module):
         self.cells = [cells(n, cfg.longest) for n in self.counts[:-1]] + [cells(self.counts[-1])]
         self.norm,self.words = Normalise(video_dim), WordEmbedding(weights, known, std=.1)
         self.register_buffer('idf', torch.zeros(len(weights)))
+        self.register_buffer('horizon', torch.zeros(()))            # length of the longest training video, s
         if cfg.align: self.alignment = Alignment(video_dim, weights.shape[1], cfg.align_dim)
         if cfg.maps:
             self.encoder = SentenceEncoder(self.words, cfg.dim)
@@ -694,6 +695,7 @@ def build(
     torch.manual_seed(cfg.seed)
     model = MS2D(cfg, len(corpus.norm.mean), corpus.weights, corpus.known, corpus.spoken)
     model.idf.copy_(corpus.idf); model.norm.load_state_dict(corpus.norm.state_dict())
+    model.horizon.copy_(corpus.queries['train'].duration.max())
     return model
 
 # %% ../nbs/11_training.ipynb #c71
