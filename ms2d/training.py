@@ -21,8 +21,8 @@ from fastcore.basics import patch
 from .world import make_world, project_root, replacing
 from .dataset import DATASETS, match, named_split, open_features, read_annotations, split_title, summary, timed, validation_split
 from .text import PAD, UNK, SentenceEncoder, Vocabulary, WordEmbedding, coverage, embedding, encode_batch, idf, load_vectors, weighted_mean
-from .maps import cells, clip_counts, neighbours, pool_clips, spans
-from .alignment import Alignment, Normalise, contrast, span_scores, video_match
+from .maps import cells, clip_counts, neighbours, pool_clips, span_iou, spans
+from .alignment import Alignment, Normalise, choose_power, contrast, expected_iou, span_scores, video_match
 from .network import MapNetwork, top_cells
 from .caption import Captioner, log_likelihood
 from .evaluator import candidate_nll, mixed_cost, share_labels, standard_labels
@@ -68,10 +68,10 @@ def from_namespace(cls:Parameters,
 
 # %% ../nbs/11_training.ipynb #c11
 PRESETS = dict(
-    ms2d      =dict(align=True,  maps=True,  longest=16, labels='mixed', trust=.2, reads='visual', explore=.5, hide=.5, warmup=.3, content=True,  posterior=True,  relative=True),
-    poster    =dict(align=False, maps=True,  longest=0,  labels='share', trust=1., reads='fused',  explore=0., hide=0., warmup=0., content=False, posterior=False, relative=False),
-    align     =dict(align=True,  maps=False, longest=16, labels='mixed', trust=0., reads='visual', explore=0., hide=0., warmup=0., content=True,  posterior=False, relative=True),
-    supervised=dict(align=True,  maps=True,  longest=16, labels='iou',   trust=0., reads='visual', explore=0., hide=0., warmup=0., content=True,  posterior=False, relative=True))
+    ms2d      =dict(align=True,  maps=True,  longest=16, labels='mixed', trust=.2, reads='visual', explore=.5, hide=.5, warmup=.3, content=True,  posterior=True,  relative=True, calibrate=True),
+    poster    =dict(align=False, maps=True,  longest=0,  labels='share', trust=1., reads='fused',  explore=0., hide=0., warmup=0., content=False, posterior=False, relative=False, calibrate=False),
+    align     =dict(align=True,  maps=False, longest=16, labels='mixed', trust=0., reads='visual', explore=0., hide=0., warmup=0., content=True,  posterior=False, relative=True, calibrate=False),
+    supervised=dict(align=True,  maps=True,  longest=16, labels='iou',   trust=0., reads='visual', explore=0., hide=0., warmup=0., content=True,  posterior=False, relative=True, calibrate=False))
 
 @dataclass
 class Data(Parameters):
@@ -114,6 +114,7 @@ class Config(Data):
     content: bool|None = None # weigh words by idf in captions and labels
     posterior: bool|None = None # weigh candidates by their posterior in L_rec
     relative: bool|None = None # RG-BCE compares the candidates of a query with each other
+    calibrate: bool|None = None # let validation videos say how much a span's length counts, and answer by expected IoU; reads no time
     nms: float = .45 # temporal IoU above which a worse span is suppressed
     epochs: int = 12 # of `updates` updates each
     minutes: float = 0. # wall-clock budget of training, 0: none; whichever ends first
@@ -151,6 +152,7 @@ def resolved(self:Config)->Config: # every field has a value
     "Fill in what the preset decides"
     preset = {k: v for k,v in PRESETS[self.preset].items() if getattr(self, k) is None}
     cfg = dataclasses.replace(self, **preset, out=self.out or f"reports/{'train' if self.dataset == 'world' else self.dataset}")
+    if cfg.calibrate and not cfg.align: raise ValueError("calibrate needs align: it is alignment's scores that are calibrated")
     if not (cfg.align or cfg.maps): raise ValueError("align=False and maps=False leave nothing to train")
     return cfg
 
@@ -322,6 +324,8 @@ class MS2D(nn.Module):
         self.norm,self.words = Normalise(video_dim), WordEmbedding(weights, known, std=.1)
         self.register_buffer('idf', torch.zeros(len(weights)))
         self.register_buffer('horizon', torch.zeros(()))            # length of the longest training video, s
+        self.register_buffer('power', torch.tensor(.5))             # p, how much a span's length counts against it
+        self.register_buffer('sharpness', torch.zeros(()))          # kappa of expected IoU; 0: the highest score wins
         if cfg.align: self.alignment = Alignment(video_dim, weights.shape[1], cfg.align_dim)
         if cfg.maps:
             self.encoder = SentenceEncoder(self.words, cfg.dim)
@@ -366,7 +370,7 @@ def judge(self:MS2D,
     "Score every moment of every scale"
     maps = []
     for s in seen:
-        a = span_scores(self.alignment.agree(s.clips, heard.sentence), s.xy, s.reference) if self.cfg.align else None
+        a = span_scores(self.alignment.agree(s.clips, heard.sentence), s.xy, s.reference, float(self.power)) if self.cfg.align else None
         if not self.cfg.maps: maps.append(Maps(a, a, None, None)); continue
         # the map learns what alignment does not know; alignment's own loss has trained it before
         a = a if a is None else a.detach()
@@ -394,6 +398,33 @@ def cell_spans(self:MS2D,
 )->Tensor: # start and end of all cells of all scales (B, M_1 + ... + M_Ns, 2), s
     "What the cells stand for, scale after scale"
     return torch.cat([spans(xy, n, duration.cpu()) for xy,n in zip(self.cells, self.counts)], 1).to(duration.device)
+
+# %% ../nbs/11_training.ipynb #c35a
+@patch
+def overlap(self:MS2D,
+    where:Tensor|None=None, # what the cells stand for (M, 2), in any unit; None: the cells of the trained scales
+)->Tensor|None: # temporal IoU of all pairs (M, M); None where they are too many to keep
+    "How much moments share, computed once for the trained scales"
+    if where is None:
+        if not hasattr(self, '_overlap'): self._overlap = self.overlap(self.cell_spans(torch.ones(1))[0])
+        return self._overlap
+    return span_iou(where[:,None], where) if len(where) <= 4096 else None
+
+@patch
+def belief(self:MS2D,
+    logits:Tensor, # of all cells of all scales (B, M)
+    where:Tensor, # what the cells stand for (M, 2) or (B, M, 2), in any unit
+    overlap:Tensor|None=None, # temporal IoU of all pairs (M, M); None: compare the best cells only
+    most:int=1024, # how many of them
+)->Tensor: # (B, M), 0..1; best is high
+    "Expected IoU where the model is calibrated, p where it is not"
+    if not self.sharpness: return logits.sigmoid()
+    kappa = float(self.sharpness)/(self.network.gain if self.cfg.maps else 1.)
+    if overlap is not None: return expected_iou(logits, overlap, kappa)
+    # those far below the best have no probability to share
+    score,index = logits.topk(min(most, logits.shape[1]), 1)
+    near = where.expand(len(index), -1, -1).gather(1, index[...,None].expand(-1, -1, 2))
+    return torch.zeros_like(logits).scatter(1, index, expected_iou(score, span_iou(near[:,:,None], near[:,None]), kappa))
 
 # %% ../nbs/11_training.ipynb #c38
 @patch
@@ -618,6 +649,28 @@ def own_video_rank(self:Learner,
     rank = 1 + (match > match.gather(1, own[:,None])).sum(1)
     return float(rank.float().log().mean().exp())
 
+# %% ../nbs/11_training.ipynb #c61b
+@patch
+def calibrate(self:Learner,
+    most:int=500, # validation sentences, at most
+):
+    "Choose `power` and `sharpness` of the model; reads no time"
+    q,model = self.corpus.queries['val'],self.model
+    videos = q.video.unique()
+    if len(videos) < 2: return                                                      # nothing to compare with
+    ask = torch.linspace(0, len(q.video)-1, min(most, len(q.video))).long()
+    own = torch.searchsorted(videos, q.video[ask])
+    with torch.no_grad():
+        sentences = model.alignment.sentence(model.bag(q.tokens[ask].to(self.device)))
+        def scores(of): # which of the videos each sentence meets -> clip scores of all scales
+            parts = [(model.alignment.clips(c[videos[o]].to(self.device).float()),s) for c in self.corpus.clips for o,s in zip(of.split(64), sentences.split(64))]
+            each = len(of.split(64))
+            agree = [model.alignment.agree(c, s) for c,s in parts]
+            return [torch.cat(agree[j:j+each]) for j in range(0, len(agree), each)]
+        others = [scores((own + max(1, len(videos)//k)) % len(videos)) for k in (2, 3, 5)]
+        power,sigma = choose_power(scores(own), [torch.cat(s) for s in zip(*others)], [xy.to(self.device) for xy in model.cells])
+    model.power.fill_(power); model.sharpness.fill_(4/max(sigma, 1e-6))
+
 # %% ../nbs/11_training.ipynb #c62
 @patch
 def validate(self:Learner)->dict: # label-free numbers
@@ -653,7 +706,8 @@ def on_train_epoch_end(self:Learner):
     losses = {**self.sums, **self.validate()}
     if self.stage == 'align' and losses['val_rank'] < self.best_rank:
         self.best_rank = losses['val_rank']
-        self.best = {k: v.detach().clone() for k,v in self.model.state_dict().items() if k.startswith(('alignment', 'words.own'))}
+        if self.cfg.calibrate: self.calibrate()
+        self.best = {k: v.detach().clone() for k,v in self.model.state_dict().items() if k.startswith(('alignment', 'words.own', 'power', 'sharpness'))}
     used,gone = self.used(),self.seconds
     self.history.append(dict(epoch=self.current_epoch+1, stage=self.stage, **losses))
     if self.cfg.minutes and used >= 1: self.trainer.should_stop = True
