@@ -68,10 +68,10 @@ def from_namespace(cls:Parameters,
 
 # %% ../nbs/11_training.ipynb #c11
 PRESETS = dict(
-    ms2d      =dict(align=True,  maps=True,  longest=16, labels='mixed', trust=.2, reads='visual', explore=.5, hide=.5, warmup=.3, content=True,  posterior=True,  relative=True),
-    poster    =dict(align=False, maps=True,  longest=0,  labels='share', trust=1., reads='fused',  explore=0., hide=0., warmup=0., content=False, posterior=False, relative=False),
-    align     =dict(align=True,  maps=False, longest=16, labels='mixed', trust=0., reads='visual', explore=0., hide=0., warmup=0., content=True,  posterior=False, relative=True),
-    supervised=dict(align=True,  maps=True,  longest=16, labels='iou',   trust=0., reads='visual', explore=0., hide=0., warmup=0., content=True,  posterior=False, relative=True))
+    ms2d      =dict(align=True,  heads=8, align_dim=128, usual=.6, keep_best=False, maps=True,  longest=16, labels='mixed', trust=.2, reads='visual', explore=.5, hide=.5, warmup=.3, content=True,  posterior=True,  relative=True),
+    poster    =dict(align=False, heads=1, align_dim=256, usual=0., keep_best=True,  maps=True,  longest=0,  labels='share', trust=1., reads='fused',  explore=0., hide=0., warmup=0., content=False, posterior=False, relative=False),
+    align     =dict(align=True,  heads=1, align_dim=256, usual=0., keep_best=True,  maps=False, longest=16, labels='mixed', trust=0., reads='visual', explore=0., hide=0., warmup=0., content=True,  posterior=False, relative=True),
+    supervised=dict(align=True,  heads=8, align_dim=128, usual=.6, keep_best=False, maps=True,  longest=16, labels='iou',   trust=0., reads='visual', explore=0., hide=0., warmup=0., content=True,  posterior=False, relative=True))
 
 @dataclass
 class Data(Parameters):
@@ -101,9 +101,12 @@ class Config(Data):
     l_min: float = .1 # poster's labels: a smaller share of the NLL makes the label 1
     l_max: float = .7 # poster's labels: a share at least as large makes it 0
     dim: int = 128 # d_v, width of map, sentence state and captioner
-    align_dim: int = 256 # width of alignment's common space
     layers: int = 1 # convolutions over the map
     align: bool|None = None # alignment loss, and its span score in the cell's score
+    heads: int|None = None # H, alignments side by side, whose scores are averaged
+    align_dim: int|None = None # width of alignment's common space, of each head
+    usual: float|None = None # beta, share of the mean sentence that comes off every sentence
+    keep_best: bool|None = None # answer with the alignment of the epoch that finds validation videos best, or with that of the last
     maps: bool|None = None # maps, captioner and pseudo labels
     labels: str|None = None # pseudo labels: 'share' (poster), 'mixed' (standardised NLL and alignment) or 'iou' (READS TIMES)
     trust: float|None = None # kappa, weight of the NLL in 'mixed' labels
@@ -135,8 +138,10 @@ def check(self:Config)->None:
     "Raise a readable error for a value that cannot be right"
     Data.check(self)
     self.choose(preset=PRESETS, labels=(None, 'share', 'mixed', 'iou'), reads=(None, 'visual', 'fused'))
-    for name in ('scales', 'clips', 'top_k', 'dim', 'align_dim', 'epochs', 'updates', 'batch_size', 'map_batch', 'seeds', 'devices'):
+    for name in ('scales', 'clips', 'top_k', 'dim', 'epochs', 'updates', 'batch_size', 'map_batch', 'seeds', 'devices'):
         if getattr(self, name) < 1: raise ValueError(f"{name} is {getattr(self, name)}: at least 1 is needed")
+    for name in ('heads', 'align_dim'):
+        if (n := getattr(self, name)) is not None and n < 1: raise ValueError(f"{name} is {n}: at least 1 is needed")
     if self.minutes < 0 or self.lr <= 0: raise ValueError(f"minutes >= 0 and lr > 0 are needed, got minutes={self.minutes}, lr={self.lr}")
     if self.batch_size % self.devices or self.map_batch % self.devices:
         raise ValueError(f"{self.devices} devices share a batch evenly: batch_size={self.batch_size} and map_batch={self.map_batch} must be multiples of it")
@@ -322,7 +327,7 @@ class MS2D(nn.Module):
         self.norm,self.words = Normalise(video_dim), WordEmbedding(weights, known, std=.1)
         self.register_buffer('idf', torch.zeros(len(weights)))
         self.register_buffer('horizon', torch.zeros(()))            # length of the longest training video, s
-        if cfg.align: self.alignment = Alignment(video_dim, weights.shape[1], cfg.align_dim)
+        if cfg.align: self.alignment = Alignment(video_dim, weights.shape[1], cfg.align_dim, cfg.heads)
         if cfg.maps:
             self.encoder = SentenceEncoder(self.words, cfg.dim)
             self.network = MapNetwork(video_dim, cfg.dim, cfg.dim, cfg.layers)
@@ -613,10 +618,21 @@ def own_video_rank(self:Learner,
     with torch.no_grad():
         bag = model.bag(q.tokens[ask].to(self.device))
         sentences,clips = model.alignment.sentence(bag),[model.alignment.clips(self.corpus.clips[model.middle][v].to(self.device).float()) for v in videos.split(64)]
-        match = video_match(torch.cat(clips), sentences, model.alignment.log_scale)
+        match = video_match(torch.cat(clips), sentences, model.alignment.log_scale).mean(0)
     own = torch.searchsorted(videos, q.video[ask]).to(self.device)
     rank = 1 + (match > match.gather(1, own[:,None])).sum(1)
     return float(rank.float().log().mean().exp())
+
+# %% ../nbs/11_training.ipynb #c94
+@patch
+def fit_usual(self:Learner,
+    most:int=2000, # training sentences to read, at most
+):
+    "Measure what any sentence would say; answers need it, the contrast does not"
+    tokens = self.corpus.queries['train'].tokens
+    some = torch.linspace(0, len(tokens)-1, min(most, len(tokens))).long()
+    with torch.no_grad(): self.model.alignment.fit_usual(self.model.bag(tokens[some].to(self.device)), self.cfg.usual)
+
 
 # %% ../nbs/11_training.ipynb #c62
 @patch
@@ -650,8 +666,9 @@ def write_metrics(
 @patch
 def on_train_epoch_end(self:Learner):
     "Validate, keep the best alignment, log one row, print one line with the time left"
+    if self.stage == 'align': self.fit_usual()
     losses = {**self.sums, **self.validate()}
-    if self.stage == 'align' and losses['val_rank'] < self.best_rank:
+    if self.stage == 'align' and self.cfg.keep_best and losses['val_rank'] < self.best_rank:
         self.best_rank = losses['val_rank']
         self.best = {k: v.detach().clone() for k,v in self.model.state_dict().items() if k.startswith(('alignment', 'words.own'))}
     used,gone = self.used(),self.seconds
