@@ -41,20 +41,30 @@ class Alignment(nn.Module):
     def __init__(self,
         video_dim:int, # D, width of the features
         text_dim:int, # width of the sentence vector
-        dim:int=256, # width of the common space
+        dim:int=256, # width of the common space of a head
+        heads:int=1, # H
         temperature:float=.07, # initial tau
     ):
         super().__init__()
-        self.video,self.text = nn.Linear(video_dim, dim), nn.Linear(text_dim, dim)
-        self.log_scale = nn.Parameter(torch.tensor(-math.log(temperature)))
-    def clips(self, v): return F.normalize(self.video(v), dim=-1)
-    def sentence(self, q): return F.normalize(self.text(q), dim=-1)
+        self.video,self.text = nn.Linear(video_dim, heads*dim), nn.Linear(text_dim, heads*dim)
+        self.log_scale = nn.Parameter(torch.full((heads,), -math.log(temperature)))
+        self.register_buffer('usual', torch.zeros(heads*dim))        # beta times the mean sentence
+    def units(self, x): return F.normalize(x.unflatten(-1, (len(self.log_scale), -1)), dim=-1).flatten(-2)
+    def clips(self, v): return self.units(self.video(v))
+    def sentence(self, q): return self.units(self.text(q))
+    def fit_usual(self,
+        q:Tensor, # sentence vectors of the training sentences (Q, text_dim)
+        beta:float, # share of the mean sentence that comes off
+    ):
+        "Measure what any sentence would say"
+        self.usual.copy_(beta*self.sentence(q).mean(0))
     def agree(self,
-        clips:Tensor, # unit vectors of clips (B, N, dim), or (1, N, dim) for one video and many sentences
-        sentence:Tensor, # unit vectors (B, dim)
+        clips:Tensor, # unit vectors of clips (B, N, H*dim), or (1, N, H*dim) for one video and many sentences
+        sentence:Tensor, # unit vectors (B, H*dim)
     )->Tensor: # s (B, N)
-        "Scaled cosines"
-        return self.log_scale.exp() * (clips @ sentence[...,None]).squeeze(-1)
+        "Scaled cosines, the mean of all heads"
+        scale = (self.log_scale.exp()/len(self.log_scale)).repeat_interleave(len(self.usual)//len(self.log_scale))
+        return (clips @ (scale*(sentence - self.usual))[...,None]).squeeze(-1)
     def forward(self,
         v:Tensor, # normalised clips (B, N, D)
         q:Tensor, # sentence vectors (B, text_dim)
@@ -63,24 +73,26 @@ class Alignment(nn.Module):
 
 # %% ../nbs/04_alignment.ipynb #c12
 def video_match(
-    clips:Tensor, # unit vectors of the videos' clips (V, N, dim), from `Alignment.clips`
-    sentences:Tensor, # unit vectors (B, dim), from `Alignment.sentence`
-    log_scale:Tensor, # log of 1/tau
-)->Tensor: # m (B, V), every sentence with every video
-    "How well each sentence fits each video as a whole"
-    s = log_scale.exp() * torch.einsum('vnd,bd->bvn', clips, sentences)
-    return s.logsumexp(-1) - math.log(clips.shape[1])
+    clips:Tensor, # unit vectors of the videos' clips (V, N, H*dim), from `Alignment.clips`
+    sentences:Tensor, # unit vectors (B, H*dim), from `Alignment.sentence`
+    log_scale:Tensor, # log of 1/tau of every head (H,)
+)->Tensor: # m (H, B, V), every sentence with every video
+    "How well each sentence fits each video as a whole, in the eyes of each head"
+    by_head = lambda x: x.unflatten(-1, (len(log_scale), -1))
+    s = torch.einsum('vnhd,bhd->hbvn', by_head(clips), by_head(sentences))
+    return (log_scale.exp()[:,None,None,None]*s).logsumexp(-1) - math.log(clips.shape[1])
 
 # %% ../nbs/04_alignment.ipynb #c15
 def contrast(
-    match:Tensor, # m (B, B), sentence b against the video of sentence k
+    match:Tensor, # m (H, B, B), sentence b against the video of sentence k
     videos:Tensor, # which video each sentence belongs to (B,), any integers
 )->Tensor: # scalar
     "InfoNCE in both directions; needs no times"
     own = torch.eye(len(videos), dtype=torch.bool, device=match.device)
     same = (videos[:,None] == videos[None]) & ~own
-    m,target = match.masked_fill(same, -torch.inf), torch.arange(len(videos), device=match.device)
-    return (F.cross_entropy(m, target) + F.cross_entropy(m.T, target)) / 2
+    m = match.masked_fill(same, -torch.inf)
+    target = torch.arange(len(videos), device=m.device).repeat(len(m))
+    return (F.cross_entropy(m.flatten(0, 1), target) + F.cross_entropy(m.mT.flatten(0, 1), target)) / 2
 
 # %% ../nbs/04_alignment.ipynb #c18
 def span_scores(

@@ -68,10 +68,10 @@ def from_namespace(cls:Parameters,
 
 # %% ../nbs/11_training.ipynb #c11
 PRESETS = dict(
-    ms2d      =dict(align=True,  maps=True,  longest=16, labels='mixed', trust=.2, reads='visual', explore=.5, hide=.5, warmup=.3, content=True,  posterior=True,  relative=True, calibrate=True),
-    poster    =dict(align=False, maps=True,  longest=0,  labels='share', trust=1., reads='fused',  explore=0., hide=0., warmup=0., content=False, posterior=False, relative=False, calibrate=False),
-    align     =dict(align=True,  maps=False, longest=16, labels='mixed', trust=0., reads='visual', explore=0., hide=0., warmup=0., content=True,  posterior=False, relative=True, calibrate=False),
-    supervised=dict(align=True,  maps=True,  longest=16, labels='iou',   trust=0., reads='visual', explore=0., hide=0., warmup=0., content=True,  posterior=False, relative=True, calibrate=False))
+    ms2d      =dict(align=True,  heads=8, align_dim=128, usual=.6, keep_best=False, maps=True,  longest=16, labels='mixed', trust=.2, reads='visual', explore=.5, hide=.5, warmup=.3, content=True,  posterior=True,  relative=True,  calibrate=True),
+    poster    =dict(align=False, heads=1, align_dim=256, usual=0., keep_best=True,  maps=True,  longest=0,  labels='share', trust=1., reads='fused',  explore=0., hide=0., warmup=0., content=False, posterior=False, relative=False, calibrate=False),
+    align     =dict(align=True,  heads=1, align_dim=256, usual=0., keep_best=True,  maps=False, longest=16, labels='mixed', trust=0., reads='visual', explore=0., hide=0., warmup=0., content=True,  posterior=False, relative=True,  calibrate=False),
+    supervised=dict(align=True,  heads=8, align_dim=128, usual=.6, keep_best=False, maps=True,  longest=16, labels='iou',   trust=0., reads='visual', explore=0., hide=0., warmup=0., content=True,  posterior=False, relative=True,  calibrate=False))
 
 @dataclass
 class Data(Parameters):
@@ -101,9 +101,12 @@ class Method(Data):
     l_min: float = .1 # poster's labels: a smaller share of the NLL makes the label 1
     l_max: float = .7 # poster's labels: a share at least as large makes it 0
     dim: int = 128 # d_v, width of map, sentence state and captioner
-    align_dim: int = 256 # width of alignment's common space
     layers: int = 1 # convolutions over the map
     align: bool|None = None # alignment loss, and its span score in the cell's score
+    heads: int|None = None # H, alignments side by side, whose scores are averaged
+    align_dim: int|None = None # width of alignment's common space, of each head
+    usual: float|None = None # beta, share of the mean sentence that comes off every sentence
+    keep_best: bool|None = None # answer with the alignment of the epoch that finds validation videos best, or with that of the last
     maps: bool|None = None # maps, captioner and pseudo labels
     labels: str|None = None # pseudo labels: 'share' (poster), 'mixed' (standardised NLL and alignment) or 'iou' (READS TIMES)
     trust: float|None = None # kappa, weight of the NLL in 'mixed' labels
@@ -141,8 +144,10 @@ def check(self:Config)->None:
     "Raise a readable error for a value that cannot be right"
     Data.check(self)
     self.choose(preset=PRESETS, labels=(None, 'share', 'mixed', 'iou'), reads=(None, 'visual', 'fused'))
-    for name in ('scales', 'clips', 'top_k', 'dim', 'align_dim', 'epochs', 'updates', 'batch_size', 'map_batch', 'seeds', 'devices'):
+    for name in ('scales', 'clips', 'top_k', 'dim', 'epochs', 'updates', 'batch_size', 'map_batch', 'seeds', 'devices'):
         if getattr(self, name) < 1: raise ValueError(f"{name} is {getattr(self, name)}: at least 1 is needed")
+    for name in ('heads', 'align_dim'):
+        if (n := getattr(self, name)) is not None and n < 1: raise ValueError(f"{name} is {n}: at least 1 is needed")
     if self.minutes < 0 or self.lr <= 0: raise ValueError(f"minutes >= 0 and lr > 0 are needed, got minutes={self.minutes}, lr={self.lr}")
     if self.batch_size % self.devices or self.map_batch % self.devices:
         raise ValueError(f"{self.devices} devices share a batch evenly: batch_size={self.batch_size} and map_batch={self.map_batch} must be multiples of it")
@@ -331,7 +336,7 @@ class MS2D(nn.Module):
         self.register_buffer('horizon', torch.zeros(()))            # length of the longest training video, s
         self.register_buffer('power', torch.tensor(.5))             # p, how much a span's length counts against it
         self.register_buffer('sharpness', torch.zeros(()))          # kappa of expected IoU; 0: the highest score wins
-        if cfg.align: self.alignment = Alignment(video_dim, weights.shape[1], cfg.align_dim)
+        if cfg.align: self.alignment = Alignment(video_dim, weights.shape[1], cfg.align_dim, cfg.heads)
         if cfg.maps:
             self.encoder = SentenceEncoder(self.words, cfg.dim)
             self.network = MapNetwork(video_dim, cfg.dim, cfg.dim, cfg.layers)
@@ -649,7 +654,7 @@ def own_video_rank(self:Learner,
     with torch.no_grad():
         bag = model.bag(q.tokens[ask].to(self.device))
         sentences,clips = model.alignment.sentence(bag),[model.alignment.clips(self.corpus.clips[model.middle][v].to(self.device).float()) for v in videos.split(64)]
-        match = video_match(torch.cat(clips), sentences, model.alignment.log_scale)
+        match = video_match(torch.cat(clips), sentences, model.alignment.log_scale).mean(0)
     own = torch.searchsorted(videos, q.video[ask]).to(self.device)
     rank = 1 + (match > match.gather(1, own[:,None])).sum(1)
     return float(rank.float().log().mean().exp())
@@ -661,20 +666,30 @@ def calibrate(self:Learner,
 ):
     "Choose `power` and `sharpness` of the model; reads no time"
     q,model = self.corpus.queries['val'],self.model
-    videos = q.video.unique()
-    if len(videos) < 2: return                                                      # nothing to compare with
     ask = torch.linspace(0, len(q.video)-1, min(most, len(q.video))).long()
-    own = torch.searchsorted(videos, q.video[ask])
+    videos,own = q.video[ask].unique(return_inverse=True)
+    if len(videos) < 2: return                                                      # nothing to compare with
+    turns = [0, *(max(1, len(videos)//k) for k in (2, 3, 5))]
+    scores = []                                                                     # of every scale: own video, then three others
     with torch.no_grad():
         sentences = model.alignment.sentence(model.bag(q.tokens[ask].to(self.device)))
-        def scores(of): # which of the videos each sentence meets -> clip scores of all scales
-            parts = [(model.alignment.clips(c[videos[o]].to(self.device).float()),s) for c in self.corpus.clips for o,s in zip(of.split(64), sentences.split(64))]
-            each = len(of.split(64))
-            agree = [model.alignment.agree(c, s) for c,s in parts]
-            return [torch.cat(agree[j:j+each]) for j in range(0, len(agree), each)]
-        others = [scores((own + max(1, len(videos)//k)) % len(videos)) for k in (2, 3, 5)]
-        power,sigma = choose_power(scores(own), [torch.cat(s) for s in zip(*others)], [xy.to(self.device) for xy in model.cells])
+        for c in self.corpus.clips:
+            units = torch.cat([model.alignment.clips(c[v].to(self.device).float()) for v in videos.split(64)])
+            meets = lambda which: torch.cat([model.alignment.agree(units[o], s) for o,s in zip(which.split(64), sentences.split(64))])
+            scores.append([meets((own + t) % len(videos)) for t in turns])
+        power,sigma = choose_power([s[0] for s in scores], [torch.cat(s[1:]) for s in scores], [xy.to(self.device) for xy in model.cells])
     model.power.fill_(power); model.sharpness.fill_(4/max(sigma, 1e-6))
+
+# %% ../nbs/11_training.ipynb #c94
+@patch
+def fit_usual(self:Learner,
+    most:int=2000, # training sentences to read, at most
+):
+    "Measure what any sentence would say; answers need it, the contrast does not"
+    tokens = self.corpus.queries['train'].tokens
+    some = torch.linspace(0, len(tokens)-1, min(most, len(tokens))).long()
+    with torch.no_grad(): self.model.alignment.fit_usual(self.model.bag(tokens[some].to(self.device)), self.cfg.usual)
+
 
 # %% ../nbs/11_training.ipynb #c62
 @patch
@@ -708,10 +723,12 @@ def write_metrics(
 @patch
 def on_train_epoch_end(self:Learner):
     "Validate, keep the best alignment, log one row, print one line with the time left"
-    losses = {**self.sums, **self.validate()}
-    if self.stage == 'align' and losses['val_rank'] < self.best_rank:
-        self.best_rank = losses['val_rank']
+    if self.stage == 'align':
+        self.fit_usual()
         if self.cfg.calibrate: self.calibrate()
+    losses = {**self.sums, **self.validate()}
+    if self.stage == 'align' and self.cfg.keep_best and losses['val_rank'] < self.best_rank:
+        self.best_rank = losses['val_rank']
         self.best = {k: v.detach().clone() for k,v in self.model.state_dict().items() if k.startswith(('alignment', 'words.own', 'power', 'sharpness'))}
     used,gone = self.used(),self.seconds
     self.history.append(dict(epoch=self.current_epoch+1, stage=self.stage, **losses))
