@@ -2,6 +2,7 @@
 import ast, dataclasses, inspect, json, re
 from pathlib import Path
 import pytest
+from ms2d.extraction import Extraction
 from ms2d.inspection import Inspection
 from ms2d.predictions import Evaluation
 from ms2d.training import Config
@@ -14,7 +15,7 @@ def parameters_cell(notebook):
     assert all(lines), 'a parameter is `name: type = default # comment`'
     return [(m[1], m[2], ast.literal_eval(m[3]), m[4]) for m in lines]
 
-every_workbook = pytest.mark.parametrize('notebook, config', dict(train=Config, evaluate=Evaluation, data=Inspection).items())
+every_workbook = pytest.mark.parametrize('notebook, config', dict(train=Config, evaluate=Evaluation, data=Inspection, extract=Extraction).items())
 
 @every_workbook
 def test_parameters_cell_equals_its_dataclass(notebook, config):
