@@ -48,11 +48,17 @@ class Alignment(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(-math.log(temperature)))
     def clips(self, v): return F.normalize(self.video(v), dim=-1)
     def sentence(self, q): return F.normalize(self.text(q), dim=-1)
+    def agree(self,
+        clips:Tensor, # unit vectors of clips (B, N, dim), or (1, N, dim) for one video and many sentences
+        sentence:Tensor, # unit vectors (B, dim)
+    )->Tensor: # s (B, N)
+        "Scaled cosines"
+        return self.log_scale.exp() * (clips @ sentence[...,None]).squeeze(-1)
     def forward(self,
         v:Tensor, # normalised clips (B, N, D)
         q:Tensor, # sentence vectors (B, text_dim)
     )->Tensor: # s (B, N), agreement of each sentence with each clip of its own video
-        return self.log_scale.exp() * torch.einsum('bnd,bd->bn', self.clips(v), self.sentence(q))
+        return self.agree(self.clips(v), self.sentence(q))
 
 # %% ../nbs/04_alignment.ipynb #c12
 def video_match(
@@ -79,9 +85,10 @@ def contrast(
 def span_scores(
     s:Tensor, # clip scores (B, N)
     xy:Tensor, # cells (M, 2)
+    reference:float=0., # N, clips that a whole video is worth; 0: as many as there are
 )->Tensor: # a (B, M)
     "By how much each span stands out from its video"
-    xy,n = xy.to(s.device), s.shape[-1]
+    xy,n = xy.to(s.device), reference or s.shape[-1]
     total = F.pad((s - s.mean(-1, keepdim=True)).cumsum(-1), (1, 0))
     length = (xy[:,1] + 1 - xy[:,0]).to(s.dtype)
     return (total[...,xy[:,1]+1] - total[...,xy[:,0]]) / (length*n).sqrt()

@@ -69,6 +69,7 @@ def log_likelihood(
     states = captioner.states(moments, hide_words(inputs, hide))
     target = targets[:,None].expand(states.shape[:3])
     real = (target != PAD) & (target != UNK)
-    logp = states.new_zeros(target.shape)
-    logp[real] = -F.cross_entropy(captioner.out(states[real]), target[real], reduction='none')
+    said = -F.cross_entropy(captioner.out(states[real]), target[real], reduction='none')     # float32, also where states are bfloat16
+    logp = said.new_zeros(target.shape)
+    logp[real] = said
     return logp

@@ -8,7 +8,7 @@ __all__ = ['Fusion', 'MapConv', 'MapNetwork', 'top_cells']
 # %% ../nbs/05_network.ipynb #c03
 import torch, torch.nn.functional as F
 from torch import nn, Tensor
-from .maps import neighbours, span_max
+from .maps import span_max
 
 # %% ../nbs/05_network.ipynb #c06
 class Fusion(nn.Module):
@@ -58,17 +58,22 @@ class MapNetwork(nn.Module):
         self.relations = nn.ModuleList(MapConv(dim) for _ in range(layers))
         self.score = nn.Linear(dim, 1)
         nn.init.zeros_(self.score.weight); nn.init.zeros_(self.score.bias)
-    def forward(self,
+    def see(self,
         v:Tensor, # normalised clips of one scale (B, N, D)
+        longest:int=0, # clips of the longest span on offer; 0: all
+    )->Tensor: # visual map (B, M, d_v)
+        "What can be known of the moments before a sentence is heard"
+        return span_max(self.compact(v), longest)
+    def forward(self,
+        visual:Tensor, # visual map (B, M, d_v), or (1, M, d_v) for one video and many sentences
         t:Tensor, # sentence vectors (B, d_T)
-        xy:Tensor, # cells of the scale (M, 2)
+        near:Tensor, # neighbours of the cells (M, 9)
         alignment:Tensor|None=None, # closed-form span scores (B, M)
-    )->tuple[Tensor,Tensor,Tensor]: # logits (B, M); visual map (B, M, d_v); fused map (B, M, d_v)
-        visual = span_max(self.compact(v), xy)
-        fused,near = self.fusion(visual, t), neighbours(xy).to(v.device)
+    )->tuple[Tensor,Tensor]: # logits (B, M); fused map (B, M, d_v)
+        fused = self.fusion(visual, t)
         for conv in self.relations: fused = fused + F.relu(conv(fused, near))
         logits = self.score(fused).squeeze(-1)
-        return logits if alignment is None else logits + self.gain*alignment, visual, fused
+        return logits if alignment is None else logits + self.gain*alignment, fused
 
 # %% ../nbs/05_network.ipynb #c18
 def top_cells(
