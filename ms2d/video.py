@@ -34,7 +34,7 @@ class Video:
 
 @patch
 @contextmanager
-def opened(self:Video): # the container and its video stream
+def _opened(self:Video): # the container and its video stream
     "The open file"
     import av
     try:
@@ -74,7 +74,7 @@ def _stamped(frames, zero, step, path):
 def shown(self:Video): # yields start and end (s) and an `av.VideoFrame`
     "Every frame with the time during which it is seen, the first from 0 on"
     lost,t0,f,seen = [],0.,None,0
-    with self.opened() as (file,stream):
+    with self._opened() as (file,stream):
         step,self.aspect = float(1/(stream.average_rate or 25)),float(stream.sample_aspect_ratio or 1)
         for t,new in _stamped(_decoded(file, stream, lost), (file.start_time or 0)/1e6, step, self.path):
             if f is not None:
