@@ -8,6 +8,7 @@ __all__ = ['reconstruction_loss', 'rg_bce', 'iou_labels']
 # %% ../nbs/08_loss.ipynb #c03
 import torch, torch.nn.functional as F
 from torch import Tensor
+from .maps import span_iou
 
 # %% ../nbs/08_loss.ipynb #c06
 def reconstruction_loss(
@@ -39,7 +40,4 @@ def iou_labels(
     low:float=.3, # IoU up to which a cell is a negative
 )->Tensor: # y (B, M)
     "True temporal IoU, stretched to 0..1: READS TIMES, for the supervised ceiling alone"
-    start,end = moment[:,None].unbind(-1)
-    inter = (torch.minimum(spans[...,1], end) - torch.maximum(spans[...,0], start)).clamp(min=0)
-    union = (spans[...,1] - spans[...,0]) + (end - start) - inter
-    return ((inter/union.clamp(min=1e-6) - low)/(1 - low)).clamp(0, 1)
+    return ((span_iou(spans, moment[:,None]) - low)/(1 - low)).clamp(0, 1)

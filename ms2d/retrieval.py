@@ -20,18 +20,17 @@ from .training import MS2D, Config, Corpus
 
 # %% ../nbs/12_retrieval.ipynb #c06
 def rank_moments(
-    maps:list, # `Maps` of every scale, from `MS2D.judge`
-    where:np.ndarray, # what their cells stand for, s (Q, M, 2), or (M, 2) for one video
+    belief:torch.Tensor, # how good each moment of all scales is, 0..1 (Q, M), from `MS2D.belief`
+    where:np.ndarray, # their start and end, s (Q, M, 2), or (M, 2) for one video
+    scale:np.ndarray, # their scales (M,)
     iou:float, # suppress above this temporal IoU
     top:int=5, # moments a query
 )->list: # one array (n, 4) a query: start and end in s, score 0..1, scale; best first
     "The best moments of each query, over all scales"
-    scale = np.repeat(np.arange(len(maps)), [m.logits.shape[1] for m in maps])
-    logits = torch.cat([m.logits for m in maps], 1).double().numpy()
     out = []
-    for w,logit in zip(np.broadcast_to(where, (len(logits), *where.shape[-2:])), logits):
-        keep = nms(w, logit, iou, top)
-        out.append(np.column_stack([w[keep], 1/(1 + np.exp(-logit[keep])), scale[keep]]))
+    for w,b in zip(np.broadcast_to(where, (len(belief), *where.shape[-2:])), belief.double().numpy()):
+        keep = nms(w, b, iou, top)
+        out.append(np.column_stack([w[keep], b[keep], scale[keep]]))
     return out
 
 def predict(
@@ -43,11 +42,14 @@ def predict(
 )->dict: # qid -> (n, 3): start and end in s, score; best first
     "Answer every query of a split"
     samples,out = corpus.samples[split],{}
+    scale = np.repeat(np.arange(len(model.cells)), [len(xy) for xy in model.cells])
     for index in torch.arange(len(samples)).split(batch_size):
         batch = corpus.batch(split, index)
-        with torch.no_grad(): maps = model(batch['clips'], batch['tokens'], batch['lengths'])
-        found = rank_moments(maps, model.cell_spans(batch['duration']).double().numpy(), model.cfg.nms, top)
-        for i,moments in zip(index.tolist(), found): out[samples[i].qid] = moments[:,:3]
+        where = model.cell_spans(batch['duration'])
+        with torch.no_grad():
+            maps = model(batch['clips'], batch['tokens'], batch['lengths'])
+            belief = model.belief(torch.cat([m.logits for m in maps], 1), where, model.overlap())
+        for i,moments in zip(index.tolist(), rank_moments(belief, where.double().numpy(), scale, model.cfg.nms, top)): out[samples[i].qid] = moments[:,:3]
     return out
 
 # %% ../nbs/12_retrieval.ipynb #c12
@@ -72,7 +74,9 @@ def load_model(
 class Encoded(NamedTuple):
     "A video that sentences can be asked about; see `Retriever.encode`"
     seen: list # `Seen` of every scale
-    where: np.ndarray # start and end of the cells of all scales, scale after scale (M, 2), s
+    where: torch.Tensor # start and end of the cells of all scales, scale after scale (M, 2), s
+    scale: np.ndarray # their scales (M,)
+    overlap: torch.Tensor|None # temporal IoU of all pairs (M, M); None where they are too many
     duration: float # s
 
 class Retriever:
@@ -119,8 +123,9 @@ def encode(self:Retriever,
     counts = long_counts(self.model.counts, times)
     clips = [self.model.norm(torch.from_numpy(pool_clips(rows, n, duration, rate)))[None] for n in counts]
     with torch.no_grad(): seen = self.model.see(clips, times if len(counts) > len(self.model.counts) else 1.)
-    where = torch.cat([spans(s.xy, n, torch.tensor([duration], dtype=torch.double))[0] for s,n in zip(seen, counts)]).numpy()
-    encoded = Encoded(seen, where, duration)
+    where = torch.cat([spans(s.xy, n, torch.tensor([duration]))[0] for s,n in zip(seen, counts)])
+    overlap = self.model.overlap() if counts == self.model.counts else self.model.overlap(where)
+    encoded = Encoded(seen, where, np.repeat(np.arange(len(seen)), [len(s.xy) for s in seen]), overlap, duration)
     if key:
         self._seen[key] = encoded
         if len(self._seen) > 8: self._seen.popitem(last=False)
@@ -141,8 +146,10 @@ def answer(self:Retriever,
         if len(unknown := unknown_words(self.vocab, query)) == n:
             raise ValueError(f"the model knows none of the words of {query!r} ({', '.join(unknown)}): use other words, or train with vectors that have them")
     video = video if isinstance(video, Encoded) else self.encode(video, duration)
-    with torch.no_grad(): maps = self.model.judge(video.seen, self.model.hear(tokens, lengths))
-    return rank_moments(maps, video.where, self.cfg.nms, top)
+    with torch.no_grad():
+        maps = self.model.judge(video.seen, self.model.hear(tokens, lengths))
+        belief = self.model.belief(torch.cat([m.logits for m in maps], 1), video.where, video.overlap)
+    return rank_moments(belief, video.where.double().numpy(), video.scale, self.cfg.nms, top)
 
 @patch
 def search(self:Retriever,
