@@ -21,6 +21,7 @@ from .training import MS2D, Config, Corpus
 # %% ../nbs/12_retrieval.ipynb #c06
 def rank_moments(
     belief:torch.Tensor, # how good each moment of all scales is, 0..1 (Q, M), from `MS2D.belief`
+    logits:torch.Tensor, # their scores (Q, M)
     where:np.ndarray, # their start and end, s (Q, M, 2), or (M, 2) for one video
     scale:np.ndarray, # their scales (M,)
     iou:float, # suppress above this temporal IoU
@@ -28,9 +29,11 @@ def rank_moments(
 )->list: # one array (n, 4) a query: start and end in s, score 0..1, scale; best first
     "The best moments of each query, over all scales"
     out = []
-    for w,b in zip(np.broadcast_to(where, (len(belief), *where.shape[-2:])), belief.double().numpy()):
-        keep = nms(w, b, iou, top)
-        out.append(np.column_stack([w[keep], b[keep], scale[keep]]))
+    for w,b,logit in zip(np.broadcast_to(where, (len(belief), *where.shape[-2:])), belief.double().numpy(), logits.double().numpy()):
+        # one answer should hedge; the ones after it are other places, and those are peaks of the score
+        logit[b.argmax()] = np.inf
+        keep = nms(w, logit, iou, top)
+        out.append(np.column_stack([w[keep], np.minimum.accumulate(b[keep]), scale[keep]]))
     return out
 
 def predict(
@@ -48,8 +51,9 @@ def predict(
         where = model.cell_spans(batch['duration'])
         with torch.no_grad():
             maps = model(batch['clips'], batch['tokens'], batch['lengths'])
-            belief = model.belief(torch.cat([m.logits for m in maps], 1), where, model.overlap())
-        for i,moments in zip(index.tolist(), rank_moments(belief, where.double().numpy(), scale, model.cfg.nms, top)): out[samples[i].qid] = moments[:,:3]
+            logits = torch.cat([m.logits for m in maps], 1)
+            belief = model.belief(logits, where, model.overlap())
+        for i,moments in zip(index.tolist(), rank_moments(belief, logits, where.double().numpy(), scale, model.cfg.nms, top)): out[samples[i].qid] = moments[:,:3]
     return out
 
 # %% ../nbs/12_retrieval.ipynb #c12
@@ -148,8 +152,9 @@ def answer(self:Retriever,
     video = video if isinstance(video, Encoded) else self.encode(video, duration)
     with torch.no_grad():
         maps = self.model.judge(video.seen, self.model.hear(tokens, lengths))
-        belief = self.model.belief(torch.cat([m.logits for m in maps], 1), video.where, video.overlap)
-    return rank_moments(belief, video.where.double().numpy(), video.scale, self.cfg.nms, top)
+        logits = torch.cat([m.logits for m in maps], 1)
+        belief = self.model.belief(logits, video.where, video.overlap)
+    return rank_moments(belief, logits, video.where.double().numpy(), video.scale, self.cfg.nms, top)
 
 @patch
 def search(self:Retriever,

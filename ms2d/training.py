@@ -68,7 +68,7 @@ def from_namespace(cls:Parameters,
 
 # %% ../nbs/11_training.ipynb #c11
 PRESETS = dict(
-    ms2d      =dict(align=True,  heads=8, align_dim=128, usual=.6, keep_best=False, maps=True,  longest=16, labels='mixed', trust=.2, reads='visual', explore=.5, hide=.5, warmup=.3, content=True,  posterior=True,  relative=True,  calibrate=True),
+    ms2d      =dict(align=True,  heads=8, align_dim=128, usual=.6, keep_best=False, maps=False, longest=16, labels='mixed', trust=.2, reads='visual', explore=.5, hide=.5, warmup=.3, content=True,  posterior=True,  relative=True,  calibrate=True),
     poster    =dict(align=False, heads=1, align_dim=256, usual=0., keep_best=True,  maps=True,  longest=0,  labels='share', trust=1., reads='fused',  explore=0., hide=0., warmup=0., content=False, posterior=False, relative=False, calibrate=False),
     align     =dict(align=True,  heads=1, align_dim=256, usual=0., keep_best=True,  maps=False, longest=16, labels='mixed', trust=0., reads='visual', explore=0., hide=0., warmup=0., content=True,  posterior=False, relative=True,  calibrate=False),
     supervised=dict(align=True,  heads=8, align_dim=128, usual=.6, keep_best=False, maps=True,  longest=16, labels='iou',   trust=0., reads='visual', explore=0., hide=0., warmup=0., content=True,  posterior=False, relative=True,  calibrate=False))

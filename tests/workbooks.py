@@ -3,7 +3,7 @@ import json, subprocess, sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-TINY = dict(clips=16, dim=16, align_dim=32, top_k=4, updates=3, epochs=3, batch_size=8, map_batch=4, accelerator='cpu')
+TINY = dict(maps=True, clips=16, dim=16, align_dim=32, top_k=4, updates=3, epochs=3, batch_size=8, map_batch=4, accelerator='cpu')
 
 def papermill(report, *options, notebook='train', **parameters):
     "What a user types, from the project's root; -> return code, what was printed"
