@@ -2,7 +2,7 @@
 import ast, dataclasses, inspect, json, re
 from pathlib import Path
 import pytest
-from ms2d.ablation import Ablation
+from ms2d.comparison import Ablation
 from ms2d.extraction import Extraction
 from ms2d.inspection import Inspection
 from ms2d.predictions import Evaluation
