@@ -22,7 +22,7 @@ AXES = dict(
     scales=[dict(scales=n) for n in (1, 2, 4)],
     clips=[dict(clips=n) for n in (32, 128)],
     alignment=[dict(heads=1, align_dim=256), dict(usual=0.), dict(calibrate=False)],
-    maps=[dict(maps=m) for m in (False, True)],
+    maps=[dict(maps=True)],
     captioner=[dict(maps=True), dict(maps=True, reads='fused'), dict(maps=True, trust=0.), dict(maps=True, trust=1.)],
     training=[dict(maps=True), dict(maps=True, explore=0.), dict(maps=True, hide=0.), dict(maps=True, warmup=0.), dict(maps=True, posterior=False), dict(maps=True, relative=False)],
     top_k=[dict(maps=True, top_k=k) for k in (5, 10, 20)])
