@@ -123,6 +123,7 @@ def peak_memory()->float: # GiB
 class Benchmark(Data):
     "What to measure"
     preset: str = 'ms2d' # ms2d, poster, align or supervised
+    maps: bool = True # measure the network over the maps and the captioner too, also where the preset has them off
     threads: int = 0 # of torch; 0: as many as there are cores
     accelerator: str = 'auto' # cpu, gpu or auto
     growth: bool = True # measure how costs grow, too
