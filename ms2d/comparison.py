@@ -115,6 +115,7 @@ class Ablation(Data):
     def check(self)->None:
         "Types and choices"
         super().check()
+        self.needs_both()
         variants(self.axes)
         for name in ('seeds', 'epochs'):
             if getattr(self, name) < 1: raise ValueError(f"{name} is {getattr(self, name)}: at least 1 is needed")

@@ -135,7 +135,6 @@ class Benchmark(Data):
         self.choose(preset=PRESETS, accelerator=('cpu', 'gpu', 'auto'))
         if self.threads < 0: raise ValueError(f"threads is {self.threads}: at least 1, or 0 for all cores")
         if self.accelerator == 'gpu' and not torch.cuda.is_available(): raise ValueError("accelerator is 'gpu', but torch sees none: choose cpu or auto")
-        if self.dataset != 'world' and not (self.annotations and self.features):
-            raise ValueError(f"dataset {self.dataset!r} needs `annotations` (a folder) and `features` (a file or folder)")
+        self.needs_both()
     @property
     def device(self)->str: return 'cuda' if self.accelerator != 'cpu' and torch.cuda.is_available() else 'cpu'

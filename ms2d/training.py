@@ -88,6 +88,11 @@ class Data(Parameters):
         super().check()
         self.choose(dataset=DATASETS, missing=('error', 'skip'))
 
+    def needs_both(self)->None:
+        "Raise a readable error where annotations or features are not given"
+        if self.dataset != 'world' and not (self.annotations and self.features):
+            raise ValueError(f"dataset {self.dataset!r} needs `annotations` (a folder) and `features` (a file or folder)")
+
 # %% ../nbs/11_training.ipynb #c13
 @dataclass
 class Method(Data):
@@ -152,8 +157,7 @@ def check(self:Config)->None:
     if self.batch_size % self.devices or self.map_batch % self.devices:
         raise ValueError(f"{self.devices} devices share a batch evenly: batch_size={self.batch_size} and map_batch={self.map_batch} must be multiples of it")
     if self.split == 'train': raise ValueError("split is 'train': a model is not tested on the queries it learns from; choose test or val")
-    if self.dataset != 'world' and not (self.annotations and self.features):
-        raise ValueError(f"dataset {self.dataset!r} needs `annotations` (a folder) and `features` (a file or folder)")
+    self.needs_both()
     clip_counts(self.clips, self.scales), share_labels(torch.ones(1, 1), self.l_min, self.l_max)
 
 # %% ../nbs/11_training.ipynb #c18
@@ -689,7 +693,6 @@ def fit_usual(self:Learner,
     tokens = self.corpus.queries['train'].tokens
     some = torch.linspace(0, len(tokens)-1, min(most, len(tokens))).long()
     with torch.no_grad(): self.model.alignment.fit_usual(self.model.bag(tokens[some].to(self.device)), self.cfg.usual)
-
 
 # %% ../nbs/11_training.ipynb #c62
 @patch
