@@ -114,13 +114,14 @@ def choose_power(
     own:list, # clip scores of sentences with their own video, of every scale (Q, N_j)
     foreign:list, # clip scores of sentences with other videos (F, N_j)
     cells:list, # of every scale (M_j, 2)
+    powers:tuple=POWERS, # to choose from
 )->tuple[float, float]: # p; standard deviation of the best score in a foreign video
     "The exponent at which the best span tells the own video from others; reads no time"
     highest = lambda scores, p: torch.stack([span_scores(s, xy, power=p).amax(1) for s,xy in zip(scores, cells)]).amax(0)
     def told_apart(p):
         x,y = highest(own, p),highest(foreign, p).sort().values
         return float((torch.searchsorted(y, x) + torch.searchsorted(y, x, right=True)).double().mean())
-    p = max(POWERS, key=told_apart)
+    p = max(powers, key=told_apart)
     return p, float(highest(foreign, p).std())
 
 # %% ../nbs/04_alignment.ipynb #c21b

@@ -22,7 +22,7 @@ from .world import make_world, project_root, replacing
 from .dataset import DATASETS, match, named_split, open_features, read_annotations, split_title, summary, timed, validation_split
 from .text import PAD, UNK, SentenceEncoder, Vocabulary, WordEmbedding, coverage, embedding, encode_batch, idf, load_vectors, weighted_mean
 from .maps import cells, clip_counts, neighbours, pool_clips, span_iou, spans
-from .alignment import Alignment, Normalise, choose_power, contrast, expected_iou, span_scores, video_match
+from .alignment import POWERS, Alignment, Normalise, choose_power, contrast, expected_iou, span_scores, video_match
 from .network import MapNetwork, top_cells
 from .caption import Captioner, log_likelihood
 from .evaluator import candidate_nll, mixed_cost, share_labels, standard_labels
@@ -68,10 +68,10 @@ def from_namespace(cls:Parameters,
 
 # %% ../nbs/11_training.ipynb #c11
 PRESETS = dict(
-    ms2d      =dict(align=True,  heads=8, align_dim=128, usual=.6, keep_best=False, maps=False, longest=16, labels='mixed', trust=.2, reads='visual', explore=.5, hide=.5, warmup=.3, content=True,  posterior=True,  relative=True,  calibrate=True),
-    poster    =dict(align=False, heads=1, align_dim=256, usual=0., keep_best=True,  maps=True,  longest=0,  labels='share', trust=1., reads='fused',  explore=0., hide=0., warmup=0., content=False, posterior=False, relative=False, calibrate=False),
-    align     =dict(align=True,  heads=1, align_dim=256, usual=0., keep_best=True,  maps=False, longest=16, labels='mixed', trust=0., reads='visual', explore=0., hide=0., warmup=0., content=True,  posterior=False, relative=True,  calibrate=False),
-    supervised=dict(align=True,  heads=8, align_dim=128, usual=.6, keep_best=False, maps=True,  longest=16, labels='iou',   trust=0., reads='visual', explore=0., hide=0., warmup=0., content=True,  posterior=False, relative=True,  calibrate=False))
+    ms2d      =dict(align=True,  heads=8, align_dim=128, usual=.6, keep_best=False, maps=False, longest=16, labels='mixed', trust=.2, reads='visual', explore=.5, hide=.5, warmup=.3, content=True,  posterior=True,  relative=True,  calibrate=True,  hedge=True),
+    poster    =dict(align=False, heads=1, align_dim=256, usual=0., keep_best=True,  maps=True,  longest=0,  labels='share', trust=1., reads='fused',  explore=0., hide=0., warmup=0., content=False, posterior=False, relative=False, calibrate=False, hedge=False),
+    align     =dict(align=True,  heads=1, align_dim=256, usual=0., keep_best=True,  maps=False, longest=16, labels='mixed', trust=0., reads='visual', explore=0., hide=0., warmup=0., content=True,  posterior=False, relative=True,  calibrate=False, hedge=False),
+    supervised=dict(align=True,  heads=8, align_dim=128, usual=.6, keep_best=False, maps=True,  longest=16, labels='iou',   trust=0., reads='visual', explore=0., hide=0., warmup=0., content=True,  posterior=False, relative=True,  calibrate=False, hedge=False))
 
 @dataclass
 class Data(Parameters):
@@ -122,7 +122,8 @@ class Method(Data):
     content: bool|None = None # weigh words by idf in captions and labels
     posterior: bool|None = None # weigh candidates by their posterior in L_rec
     relative: bool|None = None # RG-BCE compares the candidates of a query with each other
-    calibrate: bool|None = None # let validation videos say how much a span's length counts, and answer by expected IoU; reads no time
+    calibrate: bool|None = None # let validation videos say how much a span's length counts; reads no time
+    hedge: bool|None = None # answer first with the moment of highest expected IoU, not of highest score; reads no time
 
 # %% ../nbs/11_training.ipynb #c13a
 @dataclass
@@ -166,7 +167,8 @@ def resolved(self:Config)->Config: # every field has a value
     "Fill in what the preset decides"
     preset = {k: v for k,v in PRESETS[self.preset].items() if getattr(self, k) is None}
     cfg = dataclasses.replace(self, **preset, out=self.out or f"reports/{'train' if self.dataset == 'world' else self.dataset}")
-    if cfg.calibrate and not cfg.align: raise ValueError("calibrate needs align: it is alignment's scores that are calibrated")
+    for name in ('calibrate', 'hedge'):
+        if getattr(cfg, name) and not cfg.align: raise ValueError(f"{name} needs align: it is alignment's scores that validation videos are asked about")
     if not (cfg.align or cfg.maps): raise ValueError("align=False and maps=False leave nothing to train")
     return cfg
 
@@ -681,8 +683,9 @@ def calibrate(self:Learner,
             units = torch.cat([model.alignment.clips(c[v].to(self.device).float()) for v in videos.split(64)])
             meets = lambda which: torch.cat([model.alignment.agree(units[o], s) for o,s in zip(which.split(64), sentences.split(64))])
             scores.append([meets((own + t) % len(videos)) for t in turns])
-        power,sigma = choose_power([s[0] for s in scores], [torch.cat(s[1:]) for s in scores], [xy.to(self.device) for xy in model.cells])
-    model.power.fill_(power); model.sharpness.fill_(4/max(sigma, 1e-6))
+        power,sigma = choose_power([s[0] for s in scores], [torch.cat(s[1:]) for s in scores], [xy.to(self.device) for xy in model.cells], POWERS if self.cfg.calibrate else (.5,))
+    model.power.fill_(power)
+    if self.cfg.hedge: model.sharpness.fill_(4/max(sigma, 1e-6))
 
 # %% ../nbs/11_training.ipynb #c94
 @patch
@@ -728,7 +731,7 @@ def on_train_epoch_end(self:Learner):
     "Validate, keep the best alignment, log one row, print one line with the time left"
     if self.stage == 'align':
         self.fit_usual()
-        if self.cfg.calibrate: self.calibrate()
+        if self.cfg.calibrate or self.cfg.hedge: self.calibrate()
     losses = {**self.sums, **self.validate()}
     if self.stage == 'align' and self.cfg.keep_best and losses['val_rank'] < self.best_rank:
         self.best_rank = losses['val_rank']
