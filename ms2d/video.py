@@ -132,6 +132,7 @@ class Encoder:
     checksum: str = '' # of its weights
     most: int = 0 # pixels of the shorter side that it can use, 0: all
     batch: int = 8 # rows computed at a time
+    short: bool = False # does it take fewer frames than a window, where the video ends?
 
     def __post_init__(self):
         if self.rate <= 0 or not 1 <= self.stride <= self.window:
@@ -158,7 +159,8 @@ def rows(self:Encoder,
             held = held[self.batch*self.stride:]
     if not T: raise ValueError("no frames: a video has at least one")
     left = max(1, floor(T/self.stride + .5)) - len(out)*self.batch
-    if left > 0:
+    if left > 0 and self.short: out += [self._call(held[i:i+self.window], 1) for i in range(0, left*self.stride, self.stride)]
+    elif left > 0:
         need = self.window + (left - 1)*self.stride
         out.append(self._call((held + [f]*need)[:need], left))
     return np.concatenate(out)
@@ -171,6 +173,18 @@ def _call(self:Encoder, frames, n):
     return x
 
 # %% ../nbs/13_video.ipynb #c30
+@functools.cache
+def _parts(n, m):
+    "Pixels (k, m) and their weights (k, m) that make the means over m equal parts of n pixels"
+    edge = np.arange(m + 1)*n/m
+    i = np.floor(edge[:-1]).astype(int) + np.arange(ceil(n/m) + 1)[:,None]
+    share = np.minimum(edge[1:], i + 1) - np.maximum(edge[:-1], i)
+    return torch.from_numpy(i.clip(max=n - 1)), torch.from_numpy(share.clip(0)*m/n).float()
+
+def _means(x, m):
+    "Of m equal parts of the first axis of (n, A, B); a product with a matrix would round otherwise"
+    return sum(share[:,None,None]*x[i] for i,share in zip(*_parts(len(x), m)))
+
 def square(
     frames:np.ndarray, # (T, H, W, 3) uint8
     size:int, # width and height of the result
@@ -178,8 +192,11 @@ def square(
     "The middle square of each frame, scaled"
     h,w = frames.shape[1:3]
     n = min(h, w)
-    x = torch.from_numpy(frames)[:, (h - n)//2:(h - n)//2 + n, (w - n)//2:(w - n)//2 + n].permute(0, 3, 1, 2).float()
-    return x if n == size else F.interpolate(x, (size, size), mode='bilinear', antialias=True, align_corners=False)
+    x = torch.from_numpy(frames)[:, (h - n)//2:(h - n)//2 + n, (w - n)//2:(w - n)//2 + n]
+    if n <= size: return F.interpolate(x.permute(0, 3, 1, 2).float(), (size, size), mode='bilinear', align_corners=False)
+    turned = lambda f: f.transpose(0, 1).contiguous()
+    # one frame at a time stays in the cache
+    return torch.stack([_means(turned(_means(turned(f).float(), size)), size).permute(2, 0, 1) for f in x])
 
 def checksum(
     weights:dict, # name -> tensor
@@ -222,6 +239,7 @@ class TFLite:
         pictures,rows = [k for k,d in self.given.items() if len(d['shape']) in (4, 5) and d['shape'][-1] == 3], self.made.keys() - self.given.keys()
         if len(pictures) != 1 or len(rows) != 1: raise ValueError(f"encoder tflite: {path} takes {_few(list(self.given))} and gives {_few(list(self.made))}: one input of pictures (..., H, W, 3) and one output are needed")
         self.image,self.row = pictures[0],*rows
+        self.frames = int(d[1]) if len(d := self.given[self.image]['shape']) == 5 else 1     # of a call
 
 # %% ../nbs/13_video.ipynb #c35
 @patch
@@ -234,12 +252,12 @@ def invoke(self:TFLite, **inputs):
 @patch
 def __call__(self:TFLite,
     frames:np.ndarray, # one window (T, H, W, 3) uint8
+    look:callable=square, # how frames are brought to its size
 )->np.ndarray: # row (D,) float32
     "The row of a window"
     shape,kind = self.given[self.image]['shape'],self.given[self.image]['dtype']
-    n = shape[1] if len(shape) == 5 else 1                                         # frames of a call
-    if len(frames) % n: raise ValueError(f"encoder tflite: the model takes {n} frames at a time, the window has {len(frames)}")
-    x = square(frames, shape[-2]).round().permute(0, 2, 3, 1).contiguous().numpy()
+    if len(frames) % self.frames: raise ValueError(f"encoder tflite: the model takes {self.frames} frames at a time, the window has {len(frames)}")
+    x = look(frames, shape[-2]).round().permute(0, 2, 3, 1).contiguous().numpy()
     x = (x/np.float32(255) if kind == np.float32 else x).astype(kind).reshape(-1, *shape)
     zeros = {k: np.zeros(d['shape'], d['dtype']) for k,d in self.given.items() if k != self.image}
     state,rows,(scale,zero) = zeros,[],self.made[self.row]['quantization']
@@ -251,12 +269,12 @@ def __call__(self:TFLite,
     return ((row - zero)*scale if scale else row).astype(np.float32)
 
 # %% ../nbs/13_video.ipynb #c36
-def _tflite(path, ask):
+def _tflite(path, ask, look=square):
     "A LiteRT model; windows of 6 frames at 3 a second unless others are asked"
     net,(rate,window,stride) = TFLite(path),ask
     window = window or 6
-    def encode(x): return [net(x[i:i+window]) for i in range(0, len(x) - window + 1, stride or window)]
-    return Encoder(f'tflite:{Path(path).name}', encode, rate or 3., window, stride or window, file_hash(path)[:16], 360)
+    def encode(x): return [net(x[i:i+window], look) for i in range(0, max(1, len(x) - window + 1), stride or window)]
+    return Encoder(f'tflite:{Path(path).name}', encode, rate or 3., window, stride or window, file_hash(path)[:16], 360, short=net.frames == 1)
 
 # %% ../nbs/13_video.ipynb #c38
 def _looks(where, download):

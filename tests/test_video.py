@@ -13,8 +13,9 @@ def movinet(shared):
 def cosines(a, b): return (a*b).sum(1)/np.linalg.norm(a, axis=1)/np.linalg.norm(b, axis=1)
 
 def test_movinet_makes_the_published_features(shared, movinet):
-    """Rows of real clips, one for each 2 s, against a file that others made. The network computes in 8 bits: noise of one grey
-    level in its input moves its rows as far from each other (cosine .990) as ours are from theirs (.989)."""
+    """Rows of real clips, one for each 2 s, against a file that others made: the same to the last bit where the pixels are, and
+    pixels are easily not. The network computes in 8 bits: another kernel (.989), sums in another order (.994), a last window that is
+    filled up (.999) all show."""
     import h5py
     encoder,seen,found = open_encoder(movinet),[],[]
     with h5py.File(shared/'data'/'features'/'msrvtt_movinet_a0_k600.hdf5') as f:
@@ -24,7 +25,7 @@ def test_movinet_makes_the_published_features(shared, movinet):
             seen.append(cosines(rows, theirs).mean())
             near = rows/np.linalg.norm(rows, axis=1, keepdims=True) @ (theirs/np.linalg.norm(theirs, axis=1, keepdims=True)).T
             found.extend(near.argmax(1)==np.arange(len(rows)))
-    assert np.mean(seen)>=.985 and np.mean(found)>=.9, (np.mean(seen), np.mean(found))
+    assert np.mean(seen)>=.9995 and np.mean(found)>=.999, (np.mean(seen), np.mean(found))
 
 def test_a_model_of_pictures(shared, movinet):
     encoder = open_encoder(f"tflite:{shared/'data'/'weights'/'mobilenet_v2_1.0_224_quant.tflite'}", rate=1, window=1)
