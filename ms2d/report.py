@@ -14,7 +14,7 @@ import numpy as np, torch
 from .baselines import best_constant, constant, expected_random, five_tiles, label_prior, map_oracle, whole_video
 from .metrics import evaluate, per_query, table
 from .predictions import write_predictions
-from .retrieval import predict
+from .ranking import predict
 from .training import MS2D, Config, Corpus, Parameters, Run, train
 from .world import project_root, replacing
 

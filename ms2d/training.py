@@ -19,7 +19,7 @@ from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.callbacks import Checkpoint
 from fastcore.basics import patch
 from .world import make_world, project_root, replacing
-from .dataset import DATASETS, match, named_split, open_features, read_annotations, split_title, summary, timed, validation_split
+from .dataset import DATASETS, match, named_split, open_features, read_annotations, same_encoder, split_title, summary, timed, validation_split
 from .text import PAD, UNK, SentenceEncoder, Vocabulary, WordEmbedding, coverage, embedding, encode_batch, idf, load_vectors, weighted_mean
 from .maps import cells, clip_counts, neighbours, pool_clips, span_iou, spans
 from .alignment import POWERS, Alignment, Normalise, choose_power, contrast, expected_iou, span_scores, video_match
@@ -250,7 +250,7 @@ class Corpus:
     ):
         cfg = world_folder(cfg.resolved())
         ann,store = read_annotations(cfg.dataset, cfg.annotations), open_features(cfg.features, cfg.rows_per_second)
-        self.summary = summary(ann)
+        self.summary,self.facts = summary(ann),store.facts
         answered = named_split(ann, cfg.dataset, cfg.split) if cfg.split != 'test' or 'test' in ann else []  # own videos need no test
         train,val,self.note = validation_split(ann, cfg.seed, answered)
         self.samples = {k: match(v, store, cfg.missing) for k,v in dict(train=train, val=val, test=answered).items() if v}
@@ -282,6 +282,14 @@ def _read_clips(self:Corpus, store, trained):
     duration = {s.vid: s.duration for v in self.samples.values() for s in v}
     self.row = {v: i for i,v in enumerate(sorted(duration))}
     self.norm,self.clips = cached_clips(store, {v: duration[v] for v in self.row}, self.counts, trained)
+
+@patch
+def others(self:Corpus,
+    most:int=200, # sentences, at most
+)->list: # of str
+    "Training sentences, evenly from the list: what a sentence can be compared with when a video is asked"
+    own = self.samples['train']
+    return [own[i].query for i in np.linspace(0, len(own)-1, min(most, len(own))).astype(int)]
 
 @patch
 def _queries(self:Corpus, samples, timed):
@@ -750,7 +758,7 @@ def on_train_epoch_end(self:Learner):
 @patch
 def on_save_checkpoint(self:Learner, checkpoint):
     "Beside the weights: what a resumed run and an answering one need"
-    checkpoint['ms2d'] = dict(config=dataclasses.asdict(self.cfg), words=self.corpus.vocab.words, known=self.corpus.known, spoken=self.corpus.spoken,
+    checkpoint['ms2d'] = dict(config=dataclasses.asdict(self.cfg), words=self.corpus.vocab.words, known=self.corpus.known, spoken=self.corpus.spoken, facts=self.corpus.facts, others=self.corpus.others(),
         best=self.best, best_rank=self.best_rank, history=self.history, spent=self.seconds)
 
 @patch
@@ -810,12 +818,14 @@ def check_resume(
     cfg:Config, # resolved
     path:Path, # of the checkpoint
     state:dict, # what it holds
+    facts:dict, # of the encoder of the features, from `FeatureStore.facts`
 )->None:
-    "Refuse to go on with another configuration than the one that began"
+    "Refuse to go on with another configuration, or features of another encoder, than those that began"
     old = state['ms2d']['config']
     free = ('resume', 'minutes', 'accelerator', 'devices', 'out', 'seeds')          # may change between the parts of a run
     changed = [f'{k} was {old.get(k)!r}, is {v!r}' for k,v in dataclasses.asdict(cfg).items() if k not in free and old.get(k) != v]
     if changed: raise ValueError(f"{path} is of another configuration ({'; '.join(changed)}): use the same one, another `out`, or resume=False")
+    same_encoder(facts, state['ms2d'].get('facts', {}), f'{path}')
 
 # %% ../nbs/11_training.ipynb #c73
 def write_config(
@@ -859,7 +869,7 @@ def train(
     if out.exists() and not out.is_dir(): raise ValueError(f"out is {cfg.out!r}, a file: name a folder")
     corpus = corpus or Corpus(cfg)
     saved = newest(out) if cfg.resume else None
-    if saved: check_resume(cfg, *saved)
+    if saved: check_resume(cfg, *saved, corpus.facts)
     learner,trainer = Learner(build(cfg, corpus), corpus),_trainer(cfg, out)
     out.mkdir(parents=True, exist_ok=True)
     write_config(cfg, out/'config.json')

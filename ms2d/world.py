@@ -8,8 +8,9 @@ __all__ = ['COLOURS', 'SHAPES', 'SIZES', 'VERBS', 'ANCHORS', 'FPS', 'PIXELS', 'R
            'render', 'pick', 'look', 'anchors', 'clash', 'draft', 'facts', 'fits', 'stay', 'alike', 'overlaps',
            'script', 'phrase', 'words_for', 'sentence', 'queries', 'frames', 'film_strip', 'clip_actors', 'clip_labels',
            'spots', 'reel', 'ClipNet', 'as_input', 'clip_loss', 'one_thread', 'pretrain', 'features', 'project_root',
-           'fingerprint', 'file_hash', 'replacing', 'write_json', 'extract', 'serve', 'ask', 'shared', 'write_features',
-           'write_video', 'write_annotations', 'is_made', 'finish', 'make_world', 'World']
+           'fingerprint', 'file_hash', 'weights_hash', 'replacing', 'write_json', 'extract', 'serve', 'ask', 'shared',
+           'encoder_facts', 'write_features', 'write_video', 'write_annotations', 'is_made', 'finish', 'make_world',
+           'World']
 
 # %% ../nbs/00_world.ipynb #c04
 import ast, hashlib, itertools, json, os, pickle, subprocess, sys, zlib
@@ -488,6 +489,14 @@ def fingerprint()->str:
 
 def file_hash(path)->str: return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
+def weights_hash(
+    weights:dict, # name -> tensor
+)->str: # 16 hexadecimal digits
+    "The same for the same weights, whatever file they came from"
+    h = hashlib.sha256()
+    for k, v in sorted(weights.items()): h.update(k.encode() + v.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return h.hexdigest()[:16]
+
 @contextmanager
 def replacing(path):
     "A temporary name to write to, which becomes `path` when all went well"
@@ -554,11 +563,15 @@ def shared(
         for p in procs: p.stdin.close(); p.wait(); p.stdout.close()
 
 # %% ../nbs/00_world.ipynb #c76
-def write_features(path, rows, seed:int)->None:
-    "HDF5 with one float16 data set (T, D) a video; `rows` yields lists of (name, features)"
+def encoder_facts(net:ClipNet)->dict:
+    "What a feature file says of the network that made it"
+    return dict(encoder='world', checksum=weights_hash(net.state_dict()), frames_per_second=float(FPS), window=FPS, stride=FPS//RATE, rows_per_second=float(RATE))
+
+def write_features(path, rows, seed:int, net:ClipNet)->None:
+    "HDF5 with one float16 data set (T, D) a video; `rows` yields lists of (name, features) that `net` made"
     import h5py
     with replacing(path) as tmp, h5py.File(tmp, 'w') as h:
-        h.attrs['rows_per_second'], h.attrs['seed'] = float(RATE), seed
+        h.attrs.update(encoder_facts(net), seed=seed)
         for vid, f in itertools.chain.from_iterable(rows): h.create_dataset(vid, data=f).attrs['rows_per_second'] = float(RATE)
 
 # %% ../nbs/00_world.ipynb #c78
@@ -631,7 +644,7 @@ def make_world(
         net = pretrain(run('reel', ((seed, i) for i in range(steps))), steps, seed, dim,
             say=lambda i, l: say(f'  3D CNN: {i + 1} of {steps} updates, loss {l:.2f}') if (i + 1) % 100 == 0 else None)
         weights = {k: v.numpy() for k, v in net.state_dict().items()}
-        write_features(folder/'features.hdf5', run('extract', ((seed, vids[i:i + 10], weights) for i in range(0, len(vids), 10))), seed)
+        write_features(folder/'features.hdf5', run('extract', ((seed, vids[i:i + 10], weights) for i in range(0, len(vids), 10))), seed, net)
     finish(folder, want, weights, [v for v in vids if v.startswith('test')][:mp4])
     say(f'  wrote {len(vids)} videos of features, {len(weights)} weight arrays')
     return folder
