@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['TRUE', 'FOUND', 'OTHER', 'INK', 'draw_curves', 'ask', 'draw_scales', 'draw_maps', 'draw_strip', 'draw_spans',
-           'draw_timeline', 'examine', 'rank_correlation', 'draw_labels', 'first_iou', 'worst', 'draw_parts']
+           'draw_timeline', 'examine', 'rank_correlations', 'rank_correlation', 'draw_labels', 'first_iou', 'worst',
+           'draw_parts']
 
 # %% ../nbs/15_plots.ipynb #c03
 import csv
@@ -143,7 +144,7 @@ def _draw_clips(ax, run, i, split, duration):
 # %% ../nbs/15_plots.ipynb #c17
 def examine(
     run:Run,
-    split:str='test',
+    split:str='val',
     queries:int=200, # the first so many
 )->dict: # arrays (Q, C): iou, label, nll (standardised within a query), logit
     "The candidates of some queries with what the model thinks of them; reads true times, for diagnosis alone"
@@ -158,16 +159,24 @@ def examine(
         out['nll'].append(standardise(c.nll).numpy())
     return {k: np.concatenate(v) for k,v in out.items()}
 
+def rank_correlations(
+    a:np.ndarray, # (Q, C)
+    b:np.ndarray, # (Q, C)
+)->np.ndarray: # (Q,), -1..1; NaN for a query in which either is constant
+    "Spearman's rank correlation within each query"
+    from scipy.stats import rankdata
+    a,b = (rankdata(x, axis=1) for x in (a, b))
+    a,b = a - a.mean(1, keepdims=True), b - b.mean(1, keepdims=True)
+    size = np.sqrt((a**2).sum(1)*(b**2).sum(1))
+    return np.divide((a*b).sum(1), size, out=np.full(len(a), np.nan), where=size > 0)
+
 def rank_correlation(
     a:np.ndarray, # (Q, C)
     b:np.ndarray, # (Q, C)
 )->float: # mean over queries, -1..1; queries in which either is constant are left out
     "Spearman's rank correlation within a query"
-    from scipy.stats import rankdata
-    a,b = (rankdata(x, axis=1) for x in (a, b))
-    a,b = a - a.mean(1, keepdims=True), b - b.mean(1, keepdims=True)
-    size = np.sqrt((a**2).sum(1)*(b**2).sum(1))
-    return float(((a*b).sum(1)[size > 0]/size[size > 0]).mean()) if (size > 0).any() else 0.
+    each = rank_correlations(a, b)
+    return float(np.nanmean(each)) if np.isfinite(each).any() else 0.
 
 # %% ../nbs/15_plots.ipynb #c19
 def draw_labels(

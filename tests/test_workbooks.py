@@ -52,7 +52,7 @@ def test_train_workbook(tiny, tmp_path):
     assert code==0, text[-3000:]
     assert (tmp_path/'again'/'predictions.jsonl').read_bytes()==(out/'predictions.jsonl').read_bytes()
     again = json.loads((tmp_path/'again'/'results.json').read_text())
-    assert again['files']==results['files'] and again['tables']['labels']==results['tables']['labels'] and again['repeatable']
+    assert again['files']==results['files'] and again['tables']['diagnosis']==results['tables']['diagnosis'] and again['repeatable']
 
 @pytest.mark.parametrize('preset', ['poster', 'align'])
 def test_other_presets_report_too(tiny, tmp_path, preset):
