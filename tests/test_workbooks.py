@@ -97,9 +97,11 @@ def test_benchmark_workbook(tiny, tmp_path):
 @pytest.mark.slow
 def test_ablation_workbook(tiny, tmp_path):
     "Variants, seeds, tables; a second call finds everything done"
-    given = dict(notebook='ablation', **tiny, axes='alignment', split='test', seeds=2, epochs=1, out=tmp_path/'a')
+    given = dict(notebook='ablation', **tiny, axes='scales', split='test', seeds=2, epochs=1, out=tmp_path/'a')
     for status in ('done', 'skipped'):
         code,text = papermill(tmp_path/'a.ipynb', **given)
         assert code==0 and f"'{status}': 8" in text, text[-3000:]
-    table = json.loads((tmp_path/'a'/'results.json').read_text())['tables']['alignment']
-    assert list(table)[0]=='default' and len(table)==4 and all(v['seeds']==2 for v in table.values())
+    results = json.loads((tmp_path/'a'/'results.json').read_text())
+    table = results['tables']['scales']
+    assert list(table)[0]=='default' and len(table)==4 and all(v['seeds']==2 and v['to']=='default' for v in table.values())
+    assert list(results['lengths']['scales'])==['scales=1', 'scales=2', 'scales=4']
