@@ -182,6 +182,16 @@ def search(self:Retriever,
     found = self.answer(video, [query], top, duration)[0]
     return pd.DataFrame(found, columns=['start', 'end', 'score', 'scale']).astype(dict(scale=int))
 
+@patch
+def maps(self:Retriever,
+    video:str|Path|np.ndarray|Encoded, # as for `search`
+    query:str, # what to look for
+)->list: # a scale: logits (M,), cells (M, 2), clips N_j; see `draw_scales`
+    "What the model says of every moment"
+    video = video if isinstance(video, Encoded) else self.encode(video)
+    with torch.no_grad(): judged = self.model.judge(video.seen, self.hear([query]))
+    return [(m.logits[0], s.xy, int(s.xy.max()) + 1) for m,s in zip(judged, video.seen)]
+
 # %% ../nbs/23_retrieval.ipynb #c41
 @patch
 def _match(self:Retriever, video, heard): # an `Encoded`, a `Heard` of Q sentences -> m (Q,)
