@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from html import escape
 from itertools import islice
+from math import inf
 from pathlib import Path
 import numpy as np
 from .plots import OTHER, draw_spans, draw_strip
@@ -103,15 +104,15 @@ def cut(
 # %% ../nbs/24_moments.ipynb #c18
 def playable(
     video:Video,
-    start:float, # s
-    end:float, # s
+    start:float=0., # s
+    end:float=inf, # s
     most:int=240, # pixels of the shorter side, at most
 )->str: # HTML
-    "A moment as a player"
+    "A moment of a video, or all of a short one, as a player"
     with tempfile.TemporaryDirectory() as d:
         cut(video, [(start, end)], [f'{d}/clip.mp4'], most)
         data = base64.b64encode(Path(f'{d}/clip.mp4').read_bytes()).decode()
-    return f'<video controls loop muted playsinline style="max-width: 100%" title="{start:.1f} to {end:.1f} s" src="data:video/mp4;base64,{data}"></video>'
+    return f'<video controls loop muted playsinline style="max-width: 100%" title="{escape(video.path.name)}" src="data:video/mp4;base64,{data}"></video>'
 
 # %% ../nbs/24_moments.ipynb #c21
 def file_names(
