@@ -16,7 +16,7 @@ from .metrics import _greedy, by_words, temporal_iou
 from .network import top_cells
 from .plots import FOUND, OTHER, TRUE, rank_correlations
 from .report import paired_bootstrap
-from .ranking import rank_moments, verdict
+from .ranking import place as place_ends, rank_moments, verdict
 from .training import MS2D, Run
 
 # %% ../nbs/19_diagnosis.ipynb #c08
@@ -62,7 +62,7 @@ def _ask(run, index):
     model,corpus = run.model,run.corpus
     maps,logits,belief,where = verdict(model, corpus, 'val', index)
     where = where.double().numpy()
-    found = rank_moments(belief, logits, where, np.zeros(where.shape[1]), run.config.nms, 5)
+    found = place_ends(rank_moments(belief, logits, where, np.zeros(where.shape[1]), run.config.nms, 5), model, corpus, 'val', index)
     answers = np.stack([np.pad(f[:,:2], ((0, 5-len(f)), (0, 0)), constant_values=np.nan) for f in found])
     truth = np.array([(s.start, min(s.end, s.duration)) for s in (corpus.samples['val'][i] for i in index.tolist())])
     cell = torch.cat([top_cells(m.logits, run.config.top_k) + first for m,first in zip(maps, np.cumsum([0] + [len(xy) for xy in model.cells]).tolist())], 1)
@@ -222,7 +222,7 @@ def diagnose(
     row = lambda iou: _figures(iou) | {'by length': _at(iou, lengths)}
     steps = {k: row(x) | {'lost': l, 'by chance': 100*float(chance[k].mean()), 'alone': {}} for (k,x),l in zip(way.steps.items(), lost)}
     for k,x in way.alone.items(): steps[k]['alone'] = {scale: row(x[:,j]) for j,scale in enumerate(a.scales)}
-    beside = {'best of candidates apart by NMS': apart(a), 'best of five answers': np.nanmax(temporal_iou(a.answers, a.truth[:,None]), 1), 'first by score': np.take_along_axis(a.iou, a.logits.argmax(1)[:,None], 1)[:,0], **swapped(a)}
+    beside = {'as returned': temporal_iou(a.answers[:,0], a.truth), 'best of candidates apart by NMS': apart(a), 'best of five answers': np.nanmax(temporal_iou(a.answers, a.truth[:,None]), 1), 'first by score': np.take_along_axis(a.iou, a.logits.argmax(1)[:,None], 1)[:,0], **swapped(a)}
     return dict(queries=len(videos), videos=len(set(videos)), steps=steps, beside={k: row(x) for k,x in beside.items()}, place=place(a),
         answers_from={s: 100*float((way.winner == j).mean()) for j,s in enumerate(a.scales)}, follows=follows(a, groups['all'] | lengths),
         groups={what: {g: dict(queries=int(m.sum()), **{k: float(h[m].mean()) for k,h in hits.items()}) for g,m in each.items()} for what,each in groups.items()})

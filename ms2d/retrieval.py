@@ -55,6 +55,7 @@ class Encoded(NamedTuple):
     where: torch.Tensor # start and end of the cells of all scales, scale after scale (M, 2), s
     scale: np.ndarray # their scales (M,)
     overlap: torch.Tensor|None # temporal IoU of all pairs (M, M); None where they are too many
+    fine: torch.Tensor|None # its rows, from `MS2D.fine`; None where the model does not place ends on rows
     duration: float # s
 
 class Retriever:
@@ -135,7 +136,8 @@ def encode(self:Retriever,
     with torch.no_grad(): seen = self.model.see(clips, times if len(counts) > len(self.model.counts) else 1.)
     where = torch.cat([spans(s.xy, n, torch.tensor([duration]))[0] for s,n in zip(seen, counts)])
     overlap = self.model.overlap() if counts == self.model.counts else self.model.overlap(where)
-    encoded = Encoded(seen, where, np.repeat(np.arange(len(seen)), [len(s.xy) for s in seen]), overlap, duration)
+    fine = self.model.fine(rows, duration, rate) if self.cfg.refine else None
+    encoded = Encoded(seen, where, np.repeat(np.arange(len(seen)), [len(s.xy) for s in seen]), overlap, fine, duration)
     if key:
         self._seen[key] = encoded
         if len(self._seen) > 8: self._seen.popitem(last=False)
@@ -167,7 +169,10 @@ def answer(self:Retriever,
     with torch.no_grad():
         logits = torch.cat([m.logits for m in self.model.judge(video.seen, heard)], 1)
         belief = self.model.belief(logits, video.where, video.overlap)
-    return rank_moments(belief, logits, video.where.double().numpy(), video.scale, self.cfg.nms, top)
+    found = rank_moments(belief, logits, video.where.double().numpy(), video.scale, self.cfg.nms, top)
+    if video.fine is None: return found
+    clip = float(video.where[0,1] - video.where[0,0])                               # the first cell is one clip of the finest scale
+    return [self.model.refine(m, video.fine, h, video.duration, clip) for m,h in zip(found, heard.sentence)]
 
 # %% ../nbs/23_retrieval.ipynb #c19b
 @patch

@@ -22,7 +22,7 @@ from .world import make_world, project_root, replacing
 from .dataset import DATASETS, match, named_split, open_features, read_annotations, same_encoder, split_title, summary, timed, validation_split
 from .text import PAD, UNK, SentenceEncoder, Vocabulary, WordEmbedding, coverage, embedding, encode_batch, idf, load_vectors, weighted_mean
 from .maps import cells, clip_counts, neighbours, pool_clips, span_iou, spans
-from .alignment import POWERS, Alignment, Normalise, choose_power, contrast, expected_iou, span_scores, video_match
+from .alignment import POWERS, Alignment, Normalise, choose_power, contrast, expected_iou, refine_ends, span_scores, video_match
 from .network import MapNetwork, top_cells
 from .caption import Captioner, log_likelihood
 from .evaluator import candidate_nll, mixed_cost, share_labels, standard_labels
@@ -68,10 +68,10 @@ def from_namespace(cls:Parameters,
 
 # %% ../nbs/11_training.ipynb #c11
 PRESETS = dict(
-    ms2d      =dict(align=True,  heads=8, align_dim=128, usual=.6, keep_best=False, maps=False, longest=16, labels='mixed', trust=.2, reads='visual', explore=.5, hide=.5, warmup=.3, content=True,  posterior=True,  relative=True,  calibrate=True,  hedge=True),
-    poster    =dict(align=False, heads=1, align_dim=256, usual=0., keep_best=True,  maps=True,  longest=0,  labels='share', trust=1., reads='fused',  explore=0., hide=0., warmup=0., content=False, posterior=False, relative=False, calibrate=False, hedge=False),
-    align     =dict(align=True,  heads=1, align_dim=256, usual=0., keep_best=True,  maps=False, longest=16, labels='mixed', trust=0., reads='visual', explore=0., hide=0., warmup=0., content=True,  posterior=False, relative=True,  calibrate=False, hedge=False),
-    supervised=dict(align=True,  heads=8, align_dim=128, usual=.6, keep_best=False, maps=True,  longest=16, labels='iou',   trust=0., reads='visual', explore=0., hide=0., warmup=0., content=True,  posterior=False, relative=True,  calibrate=False, hedge=False))
+    ms2d      =dict(components=256, align=True,  heads=8, align_dim=128, usual=.6, keep_best=False, maps=False, longest=16, labels='mixed', trust=.2, reads='visual', explore=.5, hide=.5, warmup=.3, content=True,  posterior=True,  relative=True,  calibrate=True,  hedge=True,  refine=True),
+    poster    =dict(components=0,   align=False, heads=1, align_dim=256, usual=0., keep_best=True,  maps=True,  longest=0,  labels='share', trust=1., reads='fused',  explore=0., hide=0., warmup=0., content=False, posterior=False, relative=False, calibrate=False, hedge=False, refine=False),
+    align     =dict(components=0,   align=True,  heads=1, align_dim=256, usual=0., keep_best=True,  maps=False, longest=16, labels='mixed', trust=0., reads='visual', explore=0., hide=0., warmup=0., content=True,  posterior=False, relative=True,  calibrate=False, hedge=False, refine=False),
+    supervised=dict(components=256, align=True,  heads=8, align_dim=128, usual=.6, keep_best=False, maps=True,  longest=16, labels='iou',   trust=0., reads='visual', explore=0., hide=0., warmup=0., content=True,  posterior=False, relative=True,  calibrate=False, hedge=False, refine=False))
 
 @dataclass
 class Data(Parameters):
@@ -107,6 +107,7 @@ class Method(Data):
     l_max: float = .7 # poster's labels: a share at least as large makes it 0
     dim: int = 128 # d_v, width of map, sentence state and captioner
     layers: int = 1 # convolutions over the map
+    components: int|None = None # principal components of the features to keep at most; 0: the features as they are
     align: bool|None = None # alignment loss, and its span score in the cell's score
     heads: int|None = None # H, alignments side by side, whose scores are averaged
     align_dim: int|None = None # width of alignment's common space, of each head
@@ -124,6 +125,7 @@ class Method(Data):
     relative: bool|None = None # RG-BCE compares the candidates of a query with each other
     calibrate: bool|None = None # let validation videos say how much a span's length counts; reads no time
     hedge: bool|None = None # answer first with the moment of highest expected IoU, not of highest score; reads no time
+    refine: bool|None = None # move the ends of an answer to the feature rows around them
 
 # %% ../nbs/11_training.ipynb #c13a
 @dataclass
@@ -152,6 +154,7 @@ def check(self:Config)->None:
     self.choose(preset=PRESETS, labels=(None, 'share', 'mixed', 'iou'), reads=(None, 'visual', 'fused'))
     for name in ('scales', 'clips', 'top_k', 'dim', 'epochs', 'updates', 'batch_size', 'map_batch', 'seeds', 'devices'):
         if getattr(self, name) < 1: raise ValueError(f"{name} is {getattr(self, name)}: at least 1 is needed")
+    if (self.components or 0) < 0: raise ValueError(f"components is {self.components}: at least 0 is needed")
     for name in ('heads', 'align_dim'):
         if (n := getattr(self, name)) is not None and n < 1: raise ValueError(f"{name} is {n}: at least 1 is needed")
     if self.minutes < 0 or self.lr <= 0: raise ValueError(f"minutes >= 0 and lr > 0 are needed, got minutes={self.minutes}, lr={self.lr}")
@@ -167,8 +170,8 @@ def resolved(self:Config)->Config: # every field has a value
     "Fill in what the preset decides"
     preset = {k: v for k,v in PRESETS[self.preset].items() if getattr(self, k) is None}
     cfg = dataclasses.replace(self, **preset, out=self.out or f"reports/{'train' if self.dataset == 'world' else self.dataset}")
-    for name in ('calibrate', 'hedge'):
-        if getattr(cfg, name) and not cfg.align: raise ValueError(f"{name} needs align: it is alignment's scores that validation videos are asked about")
+    for name in ('calibrate', 'hedge', 'refine'):
+        if getattr(cfg, name) and not cfg.align: raise ValueError(f"{name} needs align: it goes by alignment's scores")
     if not (cfg.align or cfg.maps): raise ValueError("align=False and maps=False leave nothing to train")
     return cfg
 
@@ -199,22 +202,22 @@ def world_folder(
     return dataclasses.replace(cfg, annotations=str(folder), **features)
 
 # %% ../nbs/11_training.ipynb #c24
-def _fingerprint(store, durations, counts, trained):
+def _fingerprint(store, durations, counts, trained, components):
     "What pooled clips depend on, as 20 hexadecimal digits"
     from ms2d import alignment, maps
     files = sorted(store.path.iterdir()) if store.path.is_dir() else [store.path]
     stats = [(str(p.resolve()), (s := p.stat()).st_size, s.st_mtime_ns) for p in files]
     code = [Path(m.__file__).read_text() for m in (alignment, maps)]
-    return hashlib.blake2b(json.dumps([stats, store.rows_per_second, durations, counts, sorted(trained), code]).encode(), digest_size=10).hexdigest()
+    return hashlib.blake2b(json.dumps([stats, store.rows_per_second, durations, counts, sorted(trained), components, code]).encode(), digest_size=10).hexdigest()
 
 # %% ../nbs/11_training.ipynb #c26
-def _make_clips(folder, store, durations, counts, trained):
+def _make_clips(folder, store, durations, counts, trained, components):
     "Pool every video to every scale, one after the other, into files of `folder`"
     pooled = lambda v,n: pool_clips(store.rows(v), n, durations[v], store.rate(v))
     # 500 videos fix a mean and a deviation far better than they need to be known
     some = sorted(trained, key=lambda v: hashlib.md5(v.encode()).digest())[:500]
-    norm = Normalise(store.dim).fit(torch.from_numpy(np.concatenate([pooled(v, counts[0]) for v in some])))
-    files = [np.lib.format.open_memmap(folder/f'{n}.npy', 'w+', np.float16, (len(durations), n, store.dim)) for n in counts]
+    norm = Normalise(store.dim, components).fit(torch.from_numpy(np.concatenate([pooled(v, counts[0]) for v in some])))
+    files = [np.lib.format.open_memmap(folder/f'{n}.npy', 'w+', np.float16, (len(durations), n, norm.width)) for n in counts]
     for i,v in enumerate(durations):
         rows,rate = store.rows(v),store.rate(v)
         for f,n in zip(files, counts): f[i] = norm(torch.from_numpy(pool_clips(rows, n, durations[v], rate))).clamp(-6e4, 6e4).numpy()
@@ -226,19 +229,20 @@ def cached_clips(
     durations:dict, # video -> s, in the order of the rows of the result
     counts:list, # N_j, clips of each scale
     trained:list, # videos that the constants of the normalisation come from
+    components:int=0, # principal components to keep at most; 0: the features as they are
     folder:Path|None=None, # where the files are; None: data/clips
-)->tuple[Normalise, list]: # the normalisation; clips of every scale (V, N_j, D), half precision, memory-mapped
+)->tuple[Normalise, list]: # the normalisation; clips of every scale (V, N_j, width), half precision, memory-mapped
     "Normalised clips of all videos, made once"
     parent = folder or project_root()/'data'/'clips'
-    made = parent/_fingerprint(store, durations, counts, trained)
+    made = parent/_fingerprint(store, durations, counts, trained, components)
     if not made.exists():
         parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix='making-', dir=parent, ignore_cleanup_errors=True) as part:
-            _make_clips(Path(part), store, durations, counts, trained)
+            _make_clips(Path(part), store, durations, counts, trained, components)
             try: os.rename(part, made)
             except OSError:
                 if not made.exists(): raise                                        # else another run was faster
-    norm = Normalise(store.dim)
+    norm = Normalise(store.dim, components)
     with np.load(made/'norm.npz') as z: norm.load_state_dict({k: torch.from_numpy(z[k]) for k in z.files})
     return norm, [torch.from_numpy(np.load(made/f'{n}.npy', mmap_mode='c')) for n in counts]   # 'c': read only, but torch asks for more
 
@@ -250,7 +254,7 @@ class Corpus:
     ):
         cfg = world_folder(cfg.resolved())
         ann,store = read_annotations(cfg.dataset, cfg.annotations), open_features(cfg.features, cfg.rows_per_second)
-        self.summary,self.facts = summary(ann),store.facts
+        self.summary,self.facts,self.store = summary(ann),store.facts,store
         answered = named_split(ann, cfg.dataset, cfg.split) if cfg.split != 'test' or 'test' in ann else []  # own videos need no test
         train,val,self.note = validation_split(ann, cfg.seed, answered)
         self.samples = {k: match(v, store, cfg.missing) for k,v in dict(train=train, val=val, test=answered).items() if v}
@@ -258,7 +262,7 @@ class Corpus:
         self.title = split_title(cfg.dataset, cfg.split, self.samples.get('test', []))
         self.counts = clip_counts(cfg.clips, cfg.scales)
         self._read_words(cfg)
-        self._read_clips(store, sorted({s.vid for s in ann['train'] if s.vid in store}))
+        self._read_clips(sorted({s.vid for s in ann['train'] if s.vid in store}), cfg.components)
         self.queries = {k: self._queries(v, cfg.labels == 'iou' and k == 'train') for k,v in self.samples.items()}
 
 @patch
@@ -277,11 +281,11 @@ def _read_words(self:Corpus, cfg):
 
 # %% ../nbs/11_training.ipynb #c29
 @patch
-def _read_clips(self:Corpus, store, trained):
+def _read_clips(self:Corpus, trained, components):
     "The clips of every video at every scale, and the constants that normalise them"
     duration = {s.vid: s.duration for v in self.samples.values() for s in v}
     self.row = {v: i for i,v in enumerate(sorted(duration))}
-    self.norm,self.clips = cached_clips(store, {v: duration[v] for v in self.row}, self.counts, trained)
+    self.norm,self.clips = cached_clips(self.store, {v: duration[v] for v in self.row}, self.counts, trained, components)
 
 @patch
 def others(self:Corpus,
@@ -345,15 +349,15 @@ class MS2D(nn.Module):
         super().__init__()
         self.cfg,self.counts,self.spoken = cfg,clip_counts(cfg.clips, cfg.scales),spoken
         self.cells = [cells(n, cfg.longest) for n in self.counts[:-1]] + [cells(self.counts[-1])]
-        self.norm,self.words = Normalise(video_dim), WordEmbedding(weights, known, std=.1)
+        self.norm,self.words = Normalise(video_dim, cfg.components), WordEmbedding(weights, known, std=.1)
         self.register_buffer('idf', torch.zeros(len(weights)))
         self.register_buffer('horizon', torch.zeros(()))            # length of the longest training video, s
         self.register_buffer('power', torch.tensor(.5))             # p, how much a span's length counts against it
         self.register_buffer('sharpness', torch.zeros(()))          # kappa of expected IoU; 0: the highest score wins
-        if cfg.align: self.alignment = Alignment(video_dim, weights.shape[1], cfg.align_dim, cfg.heads)
+        if cfg.align: self.alignment = Alignment(self.norm.width, weights.shape[1], cfg.align_dim, cfg.heads)
         if cfg.maps:
             self.encoder = SentenceEncoder(self.words, cfg.dim)
-            self.network = MapNetwork(video_dim, cfg.dim, cfg.dim, cfg.layers)
+            self.network = MapNetwork(self.norm.width, cfg.dim, cfg.dim, cfg.layers)
             self.captioner = Captioner(spoken, cfg.dim, cfg.dim)
     def forward(self,
         clips:list, # normalised clips of every scale, (B, N_j, D) each
@@ -449,6 +453,31 @@ def belief(self:MS2D,
     score,index = logits.topk(min(most, logits.shape[1]), 1)
     near = where.expand(len(index), -1, -1).gather(1, index[...,None].expand(-1, -1, 2))
     return torch.zeros_like(logits).scatter(1, index, expected_iou(score, span_iou(near[:,:,None], near[:,None]), kappa))
+
+# %% ../nbs/11_training.ipynb #c35b
+@patch
+def fine(self:MS2D,
+    rows:np.ndarray, # features of a video (T, D)
+    duration:float, # s
+    rate:float=0., # rows per second; 0: they tile the duration
+    most:int=256, # rows of as much video as the longest of training
+)->Tensor: # unit vectors of alignment's space (R, H*align_dim), R <= T
+    "The rows of a video as `refine` reads them"
+    n = min(len(rows), math.ceil(most*max(1., duration/float(self.horizon))))
+    with torch.no_grad(): return self.alignment.clips(self.norm(torch.from_numpy(pool_clips(rows, n, duration, rate))))
+
+@patch
+def refine(self:MS2D,
+    moments:np.ndarray, # start and end in s, and whatever else is known of them (n, k)
+    fine:Tensor, # of their video, from `fine` (R, H*align_dim)
+    sentence:Tensor, # what was asked, from `hear` (H*align_dim,)
+    duration:float, # of the video, s
+    clip:float, # length of a clip of the finest scale, s: no end moves further than that, or one row
+)->np.ndarray: # (n, k)
+    "Moments with their ends where the rows say that they are"
+    rate = len(fine)/duration
+    with torch.no_grad(): ends = refine_ends(self.alignment.agree(fine[None], sentence[None])[0], torch.from_numpy(moments[:,:2])*rate, clip*rate, float(self.power))
+    return np.column_stack([ends.double().numpy()/rate, moments[:,2:]])
 
 # %% ../nbs/11_training.ipynb #c38
 @patch
@@ -683,15 +712,15 @@ def calibrate(self:Learner,
     ask = torch.linspace(0, len(q.video)-1, min(most, len(q.video))).long()
     videos,own = q.video[ask].unique(return_inverse=True)
     if len(videos) < 2: return                                                      # nothing to compare with
-    turns = [0, *(max(1, len(videos)//k) for k in (2, 3, 5))]
-    scores = []                                                                     # of every scale: own video, then three others
+    turns = [0, *sorted({max(1, len(videos)*k//9) for k in range(1, 9)})]
+    scores = []                                                                     # of every scale: own video, then others
     with torch.no_grad():
         sentences = model.alignment.sentence(model.bag(q.tokens[ask].to(self.device)))
         for c in self.corpus.clips:
             units = torch.cat([model.alignment.clips(c[v].to(self.device).float()) for v in videos.split(64)])
             meets = lambda which: torch.cat([model.alignment.agree(units[o], s) for o,s in zip(which.split(64), sentences.split(64))])
             scores.append([meets((own + t) % len(videos)) for t in turns])
-        power,sigma = choose_power([s[0] for s in scores], [torch.cat(s[1:]) for s in scores], [xy.to(self.device) for xy in model.cells], POWERS if self.cfg.calibrate else (.5,))
+        power,sigma = choose_power([s[0] for s in scores], [torch.stack(s[1:]) for s in scores], [xy.to(self.device) for xy in model.cells], POWERS if self.cfg.calibrate else (.5,))
     model.power.fill_(power)
     if self.cfg.hedge: model.sharpness.fill_(4/max(sigma, 1e-6))
 
@@ -739,12 +768,12 @@ def on_train_epoch_end(self:Learner):
     "Validate, keep the best alignment, log one row, print one line with the time left"
     if self.stage == 'align':
         self.fit_usual()
-        if self.cfg.calibrate or self.cfg.hedge: self.calibrate()
     losses = {**self.sums, **self.validate()}
     if self.stage == 'align' and self.cfg.keep_best and losses['val_rank'] < self.best_rank:
         self.best_rank = losses['val_rank']
         self.best = {k: v.detach().clone() for k,v in self.model.state_dict().items() if k.startswith(('alignment', 'words.own', 'power', 'sharpness'))}
     used,gone = self.used(),self.seconds
+    if self.stage == 'align' and used >= self.share and (self.cfg.calibrate or self.cfg.hedge): self.calibrate()
     self.history.append(dict(epoch=self.current_epoch+1, stage=self.stage, **losses))
     if self.cfg.minutes and used >= 1: self.trainer.should_stop = True
     if not self.trainer.is_global_zero: return
