@@ -122,18 +122,18 @@ POWERS = (.1, .2, .3, .4, .5, .6, .7, .8)
 
 def choose_power(
     own:list, # clip scores of sentences with their own video, of every scale (Q, N_j)
-    foreign:list, # clip scores of the same sentences with F other videos each (F, Q, N_j)
+    foreign:list, # F times the same, with another video for each sentence
     cells:list, # of every scale (M_j, 2)
     powers:tuple=POWERS, # to choose from
 )->tuple[float, float]: # p; standard deviation of the best score in a foreign video
     "The exponent at which the best span tells the own video from others; reads no time"
     highest = lambda scores, p: torch.stack([span_scores(s, xy, power=p).amax(-1) for s,xy in zip(scores, cells)]).amax(0)
-    won = lambda own, foreign: ((own > foreign).double() + (own >= foreign).double()).mean(0)/2
-    share = torch.stack([won(highest(own, p), highest(foreign, p)) for p in powers])               # (P, Q)
+    best,other = torch.stack([highest(own, p) for p in powers]),torch.stack([torch.stack([highest(f, p) for f in foreign]) for p in powers])   # (P, Q), (P, F, Q)
+    share = ((best[:,None] > other).double() + (best[:,None] >= other).double()).mean(1)/2
     less = share[share.mean(1).argmax()] - share
     z = less.mean(1)/(less.std(1, correction=0)/less.shape[1]**.5).clamp(min=1e-9)
     p = float(torch.tensor(powers).double() @ (-z**2/2).softmax(0).cpu())
-    return p, float(highest(foreign, p).std())
+    return p, float(torch.cat([highest(f, p) for f in foreign]).std())
 
 # %% ../nbs/04_alignment.ipynb #c21b
 def expected_iou(

@@ -705,22 +705,22 @@ def own_video_rank(self:Learner,
 # %% ../nbs/11_training.ipynb #c61b
 @patch
 def calibrate(self:Learner,
-    most:int=500, # validation sentences, at most
+    most:int=2000, # validation sentences, at most
 ):
     "Choose `power` and `sharpness` of the model; reads no time"
     q,model = self.corpus.queries['val'],self.model
     ask = torch.linspace(0, len(q.video)-1, min(most, len(q.video))).long()
     videos,own = q.video[ask].unique(return_inverse=True)
     if len(videos) < 2: return                                                      # nothing to compare with
-    turns = [0, *sorted({max(1, len(videos)*k//9) for k in range(1, 9)})]
-    scores = []                                                                     # of every scale: own video, then others
+    turns = [0, *sorted({max(1, len(videos)*k//17) for k in range(1, 17)})]
+    scores = [[] for _ in turns]                                                    # own video, then others: a list of scales each
     with torch.no_grad():
         sentences = model.alignment.sentence(model.bag(q.tokens[ask].to(self.device)))
         for c in self.corpus.clips:
             units = torch.cat([model.alignment.clips(c[v].to(self.device).float()) for v in videos.split(64)])
             meets = lambda which: torch.cat([model.alignment.agree(units[o], s) for o,s in zip(which.split(64), sentences.split(64))])
-            scores.append([meets((own + t) % len(videos)) for t in turns])
-        power,sigma = choose_power([s[0] for s in scores], [torch.stack(s[1:]) for s in scores], [xy.to(self.device) for xy in model.cells], POWERS if self.cfg.calibrate else (.5,))
+            for s,t in zip(scores, turns): s.append(meets((own + t) % len(videos)))
+        power,sigma = choose_power(scores[0], scores[1:], [xy.to(self.device) for xy in model.cells], POWERS if self.cfg.calibrate else (.5,))
     model.power.fill_(power)
     if self.cfg.hedge: model.sharpness.fill_(4/max(sigma, 1e-6))
 
