@@ -112,7 +112,7 @@ def playable(
     with tempfile.TemporaryDirectory() as d:
         cut(video, [(start, end)], [f'{d}/clip.mp4'], most)
         data = base64.b64encode(Path(f'{d}/clip.mp4').read_bytes()).decode()
-    return f'<video controls loop muted playsinline style="max-width: 100%" title="{escape(video.path.name)}" src="data:video/mp4;base64,{data}"></video>'
+    return f'<video controls loop muted playsinline style="width: 320px; max-width: 100%" title="{escape(video.path.name)}" src="data:video/mp4;base64,{data}"></video>'
 
 # %% ../nbs/24_moments.ipynb #c21
 def file_names(

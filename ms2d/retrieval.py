@@ -72,7 +72,9 @@ class Retriever:
 def _open(what, facts):
     "The encoder `what` with the windows of `facts`"
     try: return open_encoder(what, *(facts.get(k, 0) for k in ('frames_per_second', 'window', 'stride')))
-    except FileNotFoundError as e: raise FileNotFoundError(f"{e}: the model learned from features of {describe(facts)}; say where that is now, Retriever(run, encoder='KIND:FILE')") from None
+    except (FileNotFoundError, ValueError) as e:
+        if not facts: raise
+        raise type(e)(f"{e}: the model learned from features of {describe(facts)}; say where that is now, Retriever(run, encoder='KIND:FILE')") from None
 
 @patch(as_prop=True)
 def store(self:Retriever):
