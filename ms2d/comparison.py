@@ -66,7 +66,7 @@ def axis_table(
     for label,f in found.items():
         mean,sd = mean_and_sd(f['rows'])
         apart = differences(f['predictions'], {reference: found[reference]['predictions']}, samples)[reference]
-        rows[label] = {'seeds': len(f['rows']), **{k.replace('R@1 IoU=0', 'IoU '): f'{mean[k]:.1f} ± {sd.get(k, 0):.1f}' for k in ('R@1 IoU=0.3', 'R@1 IoU=0.5', 'R@1 IoU=0.7', 'mIoU')}}
+        rows[label] = {'seeds': len(f['rows']), **{k.replace('R@1 IoU=0', 'IoU '): f'{mean[k]:.1f}' + (f' ± {sd.get(k, 0):.1f}' if len(f['rows']) > 1 else '') for k in ('R@1 IoU=0.3', 'R@1 IoU=0.5', 'R@1 IoU=0.7', 'mIoU')}}
         for k,name in (('R@1 IoU=0.5', 'at .5'), ('mIoU', 'mIoU')): rows[label][f'to {reference}, {name}'] = '' if label == reference else '{difference:+.1f} [{low:+.1f}, {high:+.1f}]'.format(**apart[k])
         numbers[label] = dict(mean=mean, sd=sd, difference=apart, to=reference, seeds=len(f['rows']))
     return pd.DataFrame(rows).T, numbers
