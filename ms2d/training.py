@@ -769,11 +769,12 @@ def on_train_epoch_end(self:Learner):
     if self.stage == 'align':
         self.fit_usual()
     losses = {**self.sums, **self.validate()}
-    if self.stage == 'align' and self.cfg.keep_best and losses['val_rank'] < self.best_rank:
+    used,gone = self.used(),self.seconds
+    better = self.stage == 'align' and self.cfg.keep_best and losses['val_rank'] < self.best_rank
+    if self.stage == 'align' and (better or used >= self.share) and (self.cfg.calibrate or self.cfg.hedge): self.calibrate()
+    if better:
         self.best_rank = losses['val_rank']
         self.best = {k: v.detach().clone() for k,v in self.model.state_dict().items() if k.startswith(('alignment', 'words.own', 'power', 'sharpness'))}
-    used,gone = self.used(),self.seconds
-    if self.stage == 'align' and used >= self.share and (self.cfg.calibrate or self.cfg.hedge): self.calibrate()
     self.history.append(dict(epoch=self.current_epoch+1, stage=self.stage, **losses))
     if self.cfg.minutes and used >= 1: self.trainer.should_stop = True
     if not self.trainer.is_global_zero: return
