@@ -2,13 +2,14 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup train test slow docs lab lock clean
+.PHONY: help setup train app test slow docs lab lock clean
 
 bin := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 # two workers on two cores: each keeps to one thread
 one_thread := OMP_NUM_THREADS=1
+PORT := 8866
 pytest := $(one_thread) $(bin)/python -m pytest -n 2 --dist loadfile
 # what papermill says about itself, cell by cell
 papermill_noise := Kernel is running over TCP|^(Executing|Ending) Cell |^Black is not installed|^<Figure |^ *$$
@@ -25,6 +26,9 @@ train: setup ## train on the embedded world, report in reports/train.ipynb (more
 	@mkdir -p reports
 	$(bin)/papermill nbs/train.ipynb reports/train.ipynb -p scales 3 $(ARGS) --log-output 2>&1 | grep --line-buffered -Ev '$(papermill_noise)'
 	@echo report: reports/train.ipynb
+
+app: setup ## a page that finds moments in videos, for this machine alone (make app PORT=8866 ARGS="-p videos DIR")
+	@.ci/app $(PORT) $(ARGS)
 
 test: setup ## modules and notebooks agree and are clean, nbdev_test, pytest
 	@.ci/unchanged ms2d $(bin)/nbdev_export

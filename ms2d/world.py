@@ -615,7 +615,7 @@ def finish(
     with replacing(folder/'cnn.npz') as tmp: np.savez(tmp, **weights)
     for v in vids:
         s = script(want['seed'], v)
-        write_video(folder/'videos'/f'{v}.mp4', render(s, (np.arange(int(s.duration*12)) + .5)/12, 96))
+        write_video(folder/'videos'/f'{v}.mp4', render(s, (np.arange(int(s.duration*12)) + .5)/12, 192))
     files = ['train.json', 'val.json', 'test.json', 'cnn.npz', *(f'videos/{v}.mp4' for v in vids)]
     write_json(folder/'world.json', {**want, 'files': files, 'sha256': file_hash(folder/'features.hdf5')})
 

@@ -6,6 +6,7 @@ from ms2d.comparison import Ablation
 from ms2d.extraction import Extraction
 from ms2d.inspection import Inspection
 from ms2d.moments import Retrieval
+from ms2d.page import App
 from ms2d.predictions import Evaluation
 from ms2d.speed import Benchmark
 from ms2d.training import Config
@@ -18,7 +19,7 @@ def parameters_cell(notebook):
     assert all(lines), 'a parameter is `name: type = default # comment`'
     return [(m[1], m[2], ast.literal_eval(m[3]), m[4]) for m in lines]
 
-every_workbook = pytest.mark.parametrize('notebook, config', dict(train=Config, evaluate=Evaluation, data=Inspection, benchmark=Benchmark, ablation=Ablation, extract=Extraction, retrieve=Retrieval).items())
+every_workbook = pytest.mark.parametrize('notebook, config', dict(train=Config, evaluate=Evaluation, data=Inspection, benchmark=Benchmark, ablation=Ablation, extract=Extraction, retrieve=Retrieval, app=App).items())
 
 @every_workbook
 def test_parameters_cell_equals_its_dataclass(notebook, config):
