@@ -87,6 +87,7 @@ if __name__=='__main__':
     for name,path in pages.items():
         nb = read_nb(path)
         Filter()(nb)
+        nb.metadata.pop('widgets', None)                        # the state of widgets, for which a page would fetch scripts from outside
         nb.cells = [convert(c, site) for c in nb.cells if not c.source.startswith('<!-- WARNING')]
         if name=='index': nb.cells.append(toctree(p for p in pages if p!='index'))
         write_nb(nb, out/f'{name}.ipynb')
