@@ -81,9 +81,10 @@ def run_all(
     scheduler:str='', # tcp://host:port of a dask scheduler; '': workers on this machine
     workers:int=0, # on this machine; 0: one a GPU, or one a core
     say:callable=print, # takes one line of progress
+    lost:callable=None, # (name) -> the result of a job that killed its worker twice; None: that stops all
 )->dict: # name -> what `f` returned, in the order in which jobs ended
     "Do all jobs, several at a time"
-    from distributed import Client, as_completed
+    from distributed import Client, KilledWorker, as_completed
     if not jobs: raise ValueError("no jobs: the list of runs is empty")
     done,began = {},time.monotonic()
     gpus = None if scheduler else torch.cuda.device_count()                          # whoever starts workers elsewhere says what they may use
@@ -92,7 +93,10 @@ def run_all(
         names = {x.key: n for x,n in zip(futures, jobs)}
         for x in as_completed(futures):
             name = names[x.key]
-            done[name] = x.result()
+            try: done[name] = x.result()
+            except KilledWorker:
+                if lost is None: raise
+                done[name] = lost(name)
             left = (time.monotonic() - began)/len(done)*(len(jobs) - len(done))
             say(f"{len(done)}/{len(jobs)} {name} {getattr(done[name], 'status', 'done')}, {left:.0f} s left")
     return done
@@ -105,9 +109,12 @@ def _at_work(f, args, gpus):
 
 def _cluster(scheduler, workers):
     "Workers on this machine; nothing where there is a scheduler"
+    import dask
     from distributed import LocalCluster
     if scheduler: return contextlib.nullcontext()
-    return LocalCluster(n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None, memory_limit=0)
+    # a job waits with no worker, so if one dies its job alone is to blame; it is tried once more
+    dask.config.set({'distributed.scheduler.worker-saturation': 1., 'distributed.scheduler.allowed-failures': 1})
+    return LocalCluster(n_workers=workers, threads_per_worker=1, processes=True, dashboard_address='127.0.0.1:0', memory_limit=0)   # any free port: several sweeps may run
 
 # %% ../nbs/14_sweep.ipynb #c17
 def sweep(
@@ -122,7 +129,8 @@ def sweep(
     root,folder = project_root(),Path(folder).absolute()
     folder.mkdir(parents=True, exist_ok=True)
     jobs = {run_name(p): (notebook, str(folder), p, str(root)) for p in runs}      # the same parameters are one run
-    ended = run_all(run_notebook, jobs, scheduler, workers, say)
+    lost = lambda name: Outcome(name, jobs[name][2], 'failed', 0., 'its worker died twice: too large for the memory?')
+    ended = run_all(run_notebook, jobs, scheduler, workers, say, lost)
     failed = [o for o in ended.values() if o.status == 'failed']
     for o in failed: say(f'failed: {o.name} {o.parameters}: {o.last} (report: {folder/o.name}.ipynb)')
     return [ended[n] for n in jobs]

@@ -131,6 +131,7 @@ class Encoder:
     stride: int # frames from one row to the next
     checksum: str = '' # of its weights
     most: int = 0 # pixels of the shorter side that it can use, 0: all
+    size: int = 0 # pixels of a side of what the network sees, 0: not known
     batch: int = 8 # rows computed at a time
     short: bool = False # does it take fewer frames than a window, where the video ends?
 
@@ -206,7 +207,7 @@ def _world(folder, ask):
         small = square(x, PIXELS).round().byte().permute(0, 2, 3, 1).contiguous().numpy()
         with torch.inference_mode(): return net(as_input(small[None]))[0][0].T.numpy()
     if any(v and v != w for v,w in zip(ask, (FPS, FPS, FPS//RATE))): raise ValueError(f"encoder world sees {FPS} frames a second, windows of {FPS}, every {FPS//RATE}: leave rate, window and stride at 0")
-    return Encoder('world', encode, FPS, FPS, FPS//RATE, weights_hash(net.state_dict()), 3*PIXELS, 64)
+    return Encoder('world', encode, FPS, FPS, FPS//RATE, weights_hash(net.state_dict()), 3*PIXELS, PIXELS, 64)
 
 # %% ../nbs/13_video.ipynb #c34
 def _need(package, extra):
@@ -231,7 +232,8 @@ class TFLite:
         pictures,rows = [k for k,d in self.given.items() if len(d['shape']) in (4, 5) and d['shape'][-1] == 3], self.made.keys() - self.given.keys()
         if len(pictures) != 1 or len(rows) != 1: raise ValueError(f"encoder tflite: {path} takes {_few(list(self.given))} and gives {_few(list(self.made))}: one input of pictures (..., H, W, 3) and one output are needed")
         self.image,self.row = pictures[0],*rows
-        self.frames = int(d[1]) if len(d := self.given[self.image]['shape']) == 5 else 1     # of a call
+        shape = self.given[self.image]['shape']
+        self.size,self.frames = int(shape[-2]),int(shape[1]) if len(shape) == 5 else 1     # pixels of a side; frames of a call
 
 # %% ../nbs/13_video.ipynb #c35
 @patch
@@ -244,12 +246,11 @@ def invoke(self:TFLite, **inputs):
 @patch
 def __call__(self:TFLite,
     frames:np.ndarray, # one window (T, H, W, 3) uint8
-    look:callable=square, # how frames are brought to its size
 )->np.ndarray: # row (D,) float32
     "The row of a window"
     shape,kind = self.given[self.image]['shape'],self.given[self.image]['dtype']
     if len(frames) % self.frames: raise ValueError(f"encoder tflite: the model takes {self.frames} frames at a time, the window has {len(frames)}")
-    x = look(frames, shape[-2]).round().permute(0, 2, 3, 1).contiguous().numpy()
+    x = square(frames, shape[-2]).round().permute(0, 2, 3, 1).contiguous().numpy()
     x = (x/np.float32(255) if kind == np.float32 else x).astype(kind).reshape(-1, *shape)
     zeros = {k: np.zeros(d['shape'], d['dtype']) for k,d in self.given.items() if k != self.image}
     state,rows,(scale,zero) = zeros,[],self.made[self.row]['quantization']
@@ -261,12 +262,12 @@ def __call__(self:TFLite,
     return ((row - zero)*scale if scale else row).astype(np.float32)
 
 # %% ../nbs/13_video.ipynb #c36
-def _tflite(path, ask, look=square):
+def _tflite(path, ask):
     "A LiteRT model; windows of 6 frames at 3 a second unless others are asked"
     net,(rate,window,stride) = TFLite(path),ask
     window = window or 6
-    def encode(x): return [net(x[i:i+window], look) for i in range(0, max(1, len(x) - window + 1), stride or window)]
-    return Encoder(f'tflite:{Path(path).name}', encode, rate or 3., window, stride or window, file_hash(path)[:16], 360, short=net.frames == 1)
+    def encode(x): return [net(x[i:i+window]) for i in range(0, max(1, len(x) - window + 1), stride or window)]
+    return Encoder(f'tflite:{Path(path).name}', encode, rate or 3., window, stride or window, file_hash(path)[:16], 360, net.size, short=net.frames == 1)
 
 # %% ../nbs/13_video.ipynb #c38
 def _looks(where, download):
@@ -307,7 +308,7 @@ def _hf(where, ask, download=False):
         p = (square(x, size)/255 - mean)/std
         return _pooled(net, cut(p).movedim(-1, 1)) if takes else cut(_pooled(net, p)).mean(-1)
     name = Path(where).name if Path(where).is_dir() else where
-    return Encoder(f'hf:{name}', encode, rate or (8. if takes else 1.), window, stride or window, weights_hash(net.state_dict()), 2*size, 4)
+    return Encoder(f'hf:{name}', encode, rate or (8. if takes else 1.), window, stride or window, weights_hash(net.state_dict()), 2*size, size, 4)
 
 # %% ../nbs/13_video.ipynb #c41
 def _own(f, ask):

@@ -1,3 +1,4 @@
+import os, re, signal, subprocess, sys, time
 from pathlib import Path
 import pytest
 from ms2d.world import make_world
@@ -17,3 +18,23 @@ def tiny(root):
     "A world of 40 training videos, as parameters of a workbook"
     folder = make_world(root/'data'/'tiny', sizes=(30, 55, 10), steps=60, progress=False)
     return dict(dataset='activitynet_captions', annotations=str(folder), features=str(folder/'features.hdf5'))
+
+@pytest.fixture
+def cluster(tmp_path):
+    "A scheduler and two workers on loopback; -> its address and the workers"
+    dask = [sys.executable, '-m', 'distributed.cli.dask_scheduler'],[sys.executable, '-m', 'distributed.cli.dask_worker']
+    log = tmp_path/'scheduler.log'
+    quiet = dict(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    scheduler = subprocess.Popen([*dask[0], '--host', '127.0.0.1', '--port', '0', '--no-dashboard'], stdout=subprocess.DEVNULL, stderr=log.open('w'), start_new_session=True)
+    processes = [scheduler]
+    try:
+        for _ in range(300):
+            if m := re.search(r'(tcp://127\.0\.0\.1:\d+)', log.read_text()): break
+            time.sleep(.1)
+        workers = [subprocess.Popen([*dask[1], m[1], '--nthreads', '1', '--no-nanny', '--no-dashboard', '--local-directory', str(tmp_path)], **quiet) for _ in range(2)]
+        processes += workers
+        yield m[1], workers
+    finally:
+        for p in processes:
+            if p.poll() is None: os.killpg(p.pid, signal.SIGKILL)
+            p.wait()

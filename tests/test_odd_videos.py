@@ -5,7 +5,8 @@ from fractions import Fraction
 from pathlib import Path
 import av, numpy as np
 import pytest
-from ms2d.extraction import extract_video
+from ms2d.dataset import open_features
+from ms2d.extraction import SUFFIXES, Extraction, extract, extract_video
 from ms2d.video import Video
 
 def picture(size, i):
@@ -116,3 +117,22 @@ def test_no_permission():
         path = film(Path(folder)/'secret.mp4')
         path.chmod(0)
         with somebody(), pytest.raises(ValueError, match='secret.mp4 cannot be read as a video .Permission denied'): list(Video(path).frames(4))
+        with somebody(): ended = extract_video(str(path), (colours, 4., 1, 1, False), str(Path(folder)/'x.h5'))
+        assert ended.status=='failed' and 'Permission denied' in ended.last
+
+def test_all_in_one_batch(tmp_path, monkeypatch):
+    "Every file above in one folder: what can be read is, what cannot is listed, and the batch goes on to its end"
+    monkeypatch.setenv('PYTHONPATH', str(Path(__file__).parent))
+    (tmp_path/'all').mkdir()
+    makers = {**READ, **{k: m for k,(_,m) in ALMOST.items()}, **{k: m for k,(_,m) in REFUSED.items()}}
+    for i,(name,make) in enumerate(makers.items()):
+        (tmp_path/f'{i}').mkdir()
+        # names in the features are stems: two files of one stem would be refused
+        made(name, make, tmp_path/f'{i}').rename(tmp_path/'all'/f'{i}_{name}')
+    ended = extract(Extraction(videos=str(tmp_path/'all'), encoder=f'python:{__name__}.colours', rate=4., window=1, features=str(tmp_path/'f.hdf5'), workers=1), lambda line: None)
+    by = {f'{i}_{Path(name).stem}': name for i,name in enumerate(makers)}
+    taken = {k for k,name in by.items() if Path(name).suffix[1:] in SUFFIXES}                # a picture, a sound file and what has no suffix are not taken for videos
+    assert {e.name for e in ended}==taken and len(taken)>=35
+    for e in ended: assert e.status==('failed' if by[e.name] in REFUSED else 'done'), e
+    assert all(by[e.name] in e.last for e in ended if e.status=='failed')
+    assert len(open_features(tmp_path/'f.hdf5').ids)==sum(e.status=='done' for e in ended)
