@@ -75,6 +75,23 @@ def devices_of(
     return dict(CUDA_VISIBLE_DEVICES=str(worker % gpus)) if gpus else dict(OMP_NUM_THREADS='1')
 
 # %% ../nbs/14_sweep.ipynb #c14
+def _at_work(f, args, gpus):
+    "What a worker does with a job"
+    from distributed import get_worker
+    if gpus is not None: os.environ.update(devices_of(int(get_worker().name), gpus))
+    return f(*args)
+
+def _cluster(scheduler, workers):
+    "Workers on this machine; nothing where there is a scheduler"
+    import dask
+    from distributed import LocalCluster
+    if scheduler: return contextlib.nullcontext()
+    loopback = '127.0.0.1'                                                            # and any free port: several sweeps may run at a time
+    # a job waits with no worker, so if one dies its job alone is to blame; it is tried once more
+    dask.config.set({'distributed.scheduler.worker-saturation': 1., 'distributed.scheduler.allowed-failures': 1})
+    return LocalCluster(n_workers=workers, threads_per_worker=1, processes=True, host=loopback, dashboard_address=f'{loopback}:0', memory_limit=0)
+
+# %% ../nbs/14_sweep.ipynb #c14b
 def run_all(
     f:callable, # what to do: a function that can be imported on the workers
     jobs:dict, # name -> tuple of its arguments
@@ -100,21 +117,6 @@ def run_all(
             left = (time.monotonic() - began)/len(done)*(len(jobs) - len(done))
             say(f"{len(done)}/{len(jobs)} {name} {getattr(done[name], 'status', 'done')}, {left:.0f} s left")
     return done
-
-def _at_work(f, args, gpus):
-    "What a worker does with a job"
-    from distributed import get_worker
-    if gpus is not None: os.environ.update(devices_of(int(get_worker().name), gpus))
-    return f(*args)
-
-def _cluster(scheduler, workers):
-    "Workers on this machine; nothing where there is a scheduler"
-    import dask
-    from distributed import LocalCluster
-    if scheduler: return contextlib.nullcontext()
-    # a job waits with no worker, so if one dies its job alone is to blame; it is tried once more
-    dask.config.set({'distributed.scheduler.worker-saturation': 1., 'distributed.scheduler.allowed-failures': 1})
-    return LocalCluster(n_workers=workers, threads_per_worker=1, processes=True, dashboard_address='127.0.0.1:0', memory_limit=0)   # any free port: several sweeps may run
 
 # %% ../nbs/14_sweep.ipynb #c17
 def sweep(
