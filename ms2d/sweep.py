@@ -87,8 +87,7 @@ def _cluster(scheduler, workers):
     from distributed import LocalCluster
     if scheduler: return contextlib.nullcontext()
     loopback = '127.0.0.1'                                                            # and any free port: several sweeps may run at a time
-    # a job waits with no worker, so if one dies its job alone is to blame; it is tried once more
-    dask.config.set({'distributed.scheduler.worker-saturation': 1., 'distributed.scheduler.allowed-failures': 1})
+    dask.config.set({'distributed.scheduler.allowed-failures': 1})                    # a job whose worker died is tried once more
     return LocalCluster(n_workers=workers, threads_per_worker=1, processes=True, host=loopback, dashboard_address=f'{loopback}:0', memory_limit=0)
 
 # %% ../nbs/14_sweep.ipynb #c14b
@@ -106,16 +105,23 @@ def run_all(
     done,began = {},time.monotonic()
     gpus = None if scheduler else torch.cuda.device_count()                          # whoever starts workers elsewhere says what they may use
     with _cluster(scheduler, workers or gpus or os.cpu_count()) as cluster, Client(cluster or scheduler, timeout=5) as client:
-        futures = [client.submit(_at_work, f, args, gpus, key=f'{name}-{began}', pure=False) for name,args in jobs.items()]
-        names = {x.key: n for x,n in zip(futures, jobs)}
-        for x in as_completed(futures):
-            name = names[x.key]
+        waiting,running = list(jobs)[::-1],as_completed()
+        def submit():
+            "As many as there are workers: those that waited at one that dies would share the blame"
+            while waiting and running.count() < max(1, sum(client.nthreads().values())):
+                name = waiting.pop()
+                running.add(client.submit(_at_work, f, jobs[name], gpus, key=f'{name}-{began}', pure=False))
+        submit()
+        for x in running:
+            name = x.key.rpartition('-')[0]
             try: done[name] = x.result()
             except KilledWorker:
                 if lost is None: raise
                 done[name] = lost(name)
+            x.release()                                                                # or it would be done again where the worker that has it dies
             left = (time.monotonic() - began)/len(done)*(len(jobs) - len(done))
             say(f"{len(done)}/{len(jobs)} {name} {getattr(done[name], 'status', 'done')}, {left:.0f} s left")
+            submit()
     return done
 
 # %% ../nbs/14_sweep.ipynb #c17

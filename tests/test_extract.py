@@ -41,6 +41,7 @@ def whole(features):
     with h5py.File(features) as f: assert f.attrs['encoder']=='python:slow.rows' and f.attrs['window']==f.attrs['stride']==2
     assert not Path(features + '.parts').exists()
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize('victims', [pytest.param('papermill alone', marks=pytest.mark.slow), 'all its processes'])
 def test_killed_and_begun_again(greys, tmp_path, victims):
     given = [x for k,v in greys.items() for x in ('-p', k, str(v))]
@@ -70,6 +71,7 @@ def test_on_a_cluster(greys, cluster, tmp_path):
     assert '5 extracted' in said(tmp_path/'report.ipynb')
     whole(greys['features'])
 
+@pytest.mark.timeout(900) # workers start anew
 def test_a_video_that_kills_whoever_reads_it(greys):
     "A decoder that crashes, or too little memory: that video is listed, the others are done"
     ended = {e.name: e for e in extract(Extraction(**{**greys, 'encoder': 'python:slow.fatal'}), lambda line: None)}
