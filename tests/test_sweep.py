@@ -19,9 +19,8 @@ def test_a_killed_worker_loses_only_its_run(slow_square, cluster, tmp_path):
     attempts = lambda p: (folder/run_name(p)/'attempts.txt').read_text().splitlines()
     victims = []
     def kill():
-        "Once two runs are under way, the worker that has the first of them dies"
-        while sum((folder/run_name(p)/'began').exists() for p in runs)<2: time.sleep(.05)
-        under_way = next(p for p in runs if (folder/run_name(p)/'began').exists())
+        "Once a run is under way, the worker that has it dies"
+        while not (under_way := next((p for p in runs if (folder/run_name(p)/'began').exists() and not (folder/run_name(p)/'y.txt').exists()), None)): time.sleep(.05)
         pid = int(attempts(under_way)[-1].split()[-1])
         victims.append(under_way)
         os.killpg(pid, signal.SIGKILL)
