@@ -7,6 +7,8 @@ from ms2d.training import Config, train
 from ms2d.world import render, script, write_video
 from workbooks import TINY, cells, papermill
 
+pytestmark = pytest.mark.timeout(900) # each is a whole workbook with processes of its own
+
 @pytest.fixture(scope='module')
 def films(tiny, tmp_path_factory):
     "Three of the test videos, as files"
