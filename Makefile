@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup train app test slow docs lab lock clean
+.PHONY: help setup train app test browser slow docs lab lock clean
 
 bin := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -15,7 +15,7 @@ pytest := $(one_thread) $(bin)/python -m pytest -n 2 --dist loadfile
 papermill_noise := Kernel is running over TCP|^(Executing|Ending) Cell |^Black is not installed|^<Figure |^ *$$
 
 help:
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
 
 setup: .venv/.stamp ## make or update .venv from requirements.lock
 
@@ -35,6 +35,9 @@ test: setup ## modules and notebooks agree and are clean, nbdev_test, pytest
 	@.ci/unchanged nbs $(bin)/nbdev_clean
 	$(one_thread) $(bin)/nbdev_test --n_workers 2 --timing
 	$(pytest)
+
+browser: setup ## the tests of `make app`, in a real Chromium (installed by .ci/browser)
+	$(one_thread) $(bin)/python -m pytest --slow tests/test_app.py
 
 slow: setup ## the tests, with the cells and tests flagged slow
 	$(pytest) --slow --timeout 3600

@@ -8,7 +8,7 @@ from ms2d.training import Config, train
 from test_odd_videos import film
 
 BROWSER = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
-pytestmark = [pytest.mark.skipif(not BROWSER, reason='no browser is installed: .ci/browser installs Chromium'), pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not BROWSER, reason='no browser is installed: .ci/browser installs Chromium'), pytest.mark.timeout(900)]
 QUIET = '--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync'.split()
 # a computed colour as its contrast with what lies behind it, for every element that holds text
 CONTRAST = """() => [...document.querySelectorAll('.ms2d *')].filter(e => e.checkVisibility() && [...e.childNodes].some(n => n.nodeType === 3 && n.data.trim())).map(e => {
