@@ -153,12 +153,10 @@ def refine_ends(
     power:float=.5, # p of `span_scores`
 )->Tensor: # start and end, whole rows (n, 2), 0 <= start < end <= T
     "Move the ends of moments to the row boundaries nearby between which the score is highest"
-    near,n = moments.round().long(),len(s)
-    r = math.ceil(reach)
+    near,n,r = moments.round().long(),len(s),math.ceil(reach)
     move = torch.arange(-r, r+1, device=s.device)
-    total = F.pad((s - s.mean()).cumsum(-1), (1, 0))
-    start,end = (near[:,0,None] + move).clamp(0, n-1),(near[:,1,None] + move).clamp(1, n)           # (n, 2r+1)
-    length = end[:,None] - start[...,None]
-    score = (total[end][:,None] - total[start][...,None])/length.clamp(min=1).to(s.dtype)**power
-    best = score.masked_fill(length < 1, -torch.inf).flatten(1).argmax(1)
-    return torch.stack([start.gather(1, (best//len(move))[:,None])[:,0], end.gather(1, (best%len(move))[:,None])[:,0]], 1)
+    first,last = (near[:,0,None] + move).clamp(0, n-1),(near[:,1,None] + move).clamp(1, n) - 1
+    pairs = torch.stack(torch.broadcast_tensors(first[...,None], last[:,None]), -1).flatten(1, 2)  # cells (n, (2r+1)^2, 2)
+    score = span_scores(s[None], pairs.flatten(0, 1), power=power).view(pairs.shape[:2])
+    best = score.masked_fill(pairs[...,0] > pairs[...,1], -torch.inf).argmax(1)
+    return pairs[torch.arange(len(pairs)), best] + torch.tensor([0, 1], device=s.device)

@@ -17,7 +17,7 @@ from .metrics import _greedy, by_words, temporal_iou
 from .network import top_cells
 from .plots import FOUND, OTHER, TRUE, rank_correlations
 from .report import paired_bootstrap
-from .ranking import place as place_ends, rank_moments, verdict
+from .ranking import short_list, verdict
 from .training import MS2D, Learner, Run
 
 # %% ../nbs/19_diagnosis.ipynb #c08
@@ -38,6 +38,7 @@ class Asked(NamedTuple):
     spans: np.ndarray # start and end of every moment, shares of the video (M, 2)
     top_k: int # K
     nms: float # IoU above which a worse answer is suppressed
+    index: torch.Tensor # numbers of the queries in their split (Q,)
 
 @patch(as_prop=True)
 def scales(self:Asked)->dict:
@@ -61,10 +62,9 @@ def nearest_sentence(
 def _ask(run, index):
     "The arrays of `Asked` for a few validation queries: iou, logits, belief, answers, cell and what labels are made of"
     model,corpus = run.model,run.corpus
-    maps,logits,belief,where = verdict(model, corpus, 'val', index)
+    maps,logits,belief,where = judged = verdict(model, corpus, 'val', index)
     where = where.double().numpy()
-    found = place_ends(rank_moments(belief, logits, where, np.zeros(where.shape[1]), run.config.nms, 5), model, corpus, 'val', index)
-    answers = np.stack([np.pad(f[:,:2], ((0, 5-len(f)), (0, 0)), constant_values=np.nan) for f in found])
+    answers = np.stack([np.pad(f[:,:2], ((0, 5-len(f)), (0, 0)), constant_values=np.nan) for f in short_list(judged, model, corpus, 'val', index)])
     truth = np.array([(s.start, min(s.end, s.duration)) for s in (corpus.samples['val'][i] for i in index.tolist())])
     cell = torch.cat([top_cells(m.logits, run.config.top_k) + first for m,first in zip(maps, np.cumsum([0] + [len(xy) for xy in model.cells]).tolist())], 1)
     labels = {}
@@ -74,17 +74,15 @@ def _ask(run, index):
     return dict(truth=truth, iou=temporal_iou(where, truth[:,None]), logits=logits.double().numpy(), belief=belief.double().numpy(), answers=answers, cell=cell.numpy(), **labels)
 
 # %% ../nbs/19_diagnosis.ipynb #c09b
-def _timed(run, most): # numbers of validation queries with times, at most so many
-    index = torch.tensor([i for i,s in enumerate(run.corpus.samples['val']) if timed([s])], dtype=torch.long)
-    return index[torch.linspace(0, len(index)-1, min(most, len(index))).long()] if len(index) else index
-
 def ask_validation(
     run:Run,
     most:int=1500, # validation queries, at most
 )->Asked|None: # None: they have no times
     "Ask a trained model the validation queries; READS THEIR TIMES, for diagnosis alone"
-    corpus,samples,index = run.corpus,run.corpus.samples['val'],_timed(run, most)
+    corpus,samples = run.corpus,run.corpus.samples['val']
+    index = torch.tensor([i for i,s in enumerate(samples) if timed([s])], dtype=torch.long)
     if not len(index): return None
+    index = index[torch.linspace(0, len(index)-1, min(most, len(index))).long()]
     parts = [_ask(run, i) for i in index.split(64)]
     a = {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
     queries = [samples[i] for i in index.tolist()]
@@ -92,7 +90,7 @@ def ask_validation(
     nearest = nearest_sentence(run.model, corpus.queries['val'].tokens[index], corpus.queries['train'].tokens)
     labels = {k: a.pop(k) for k in ('-NLL', 'label') if k in a}
     return Asked(queries, **a, labels=labels, new=new, nearest=nearest, counts=run.model.counts, sizes=[len(xy) for xy in run.model.cells],
-        spans=run.model.cell_spans(torch.ones(1))[0].double().numpy(), top_k=run.config.top_k, nms=run.config.nms)
+        spans=run.model.cell_spans(torch.ones(1))[0].double().numpy(), top_k=run.config.top_k, nms=run.config.nms, index=index)
 
 # %% ../nbs/19_diagnosis.ipynb #c14
 STEPS = {'perfect answer': '', 'best of the grid': 'boundaries rounded to the clips of the grid', 'best candidate': 'no good moment among the K candidates of a scale',
@@ -304,22 +302,12 @@ def draw_diagnosis(
 # %% ../nbs/19_diagnosis.ipynb #c41
 LEFT_OUT = {'length chosen without times': dict(calibrate=False), 'highest expected IoU': dict(hedge=False), 'ends on feature rows': dict(refine=False), 'mean sentence taken off': dict(usual=0.)}
 
-def _first_iou(model, corpus, index): # temporal IoU of the first answers to validation queries (Q,)
-    found = []
-    for part in index.split(64):
-        _,logits,belief,where = verdict(model, corpus, 'val', part)
-        found += place_ends(rank_moments(belief, logits, where.double().numpy(), np.zeros(where.shape[1]), model.cfg.nms, 1), model, corpus, 'val', part)
-    truth = [(s.start, min(s.end, s.duration)) for s in (corpus.samples['val'][i] for i in index.tolist())]
-    return temporal_iou(np.array([f[0,:2] for f in found]), np.array(truth))
-
 def left_out(
     run:Run,
-    most:int=1500, # validation queries, at most
-)->dict: # part -> figure -> points, low, high that the answer gains by it; empty: no times, or nothing to leave out
+    a:Asked, # from `ask_validation(run)`
+)->dict: # part -> figure -> points, low, high that the answer gains by it; empty: nothing to leave out
     "What each part of the answer is worth; READS THE TIMES OF VALIDATION VIDEOS, for diagnosis alone"
-    cfg,corpus,index = run.model.cfg,run.corpus,_timed(run, most)
-    if not len(index): return {}
-    videos,gains,whole = [corpus.samples['val'][i].vid for i in index.tolist()],{},_first_iou(run.model, corpus, index)
+    cfg,corpus,videos,gains,whole = run.model.cfg,run.corpus,[s.vid for s in a.samples],{},temporal_iou(a.answers[:,0], a.truth)
     for part,change in LEFT_OUT.items():
         (name,value), = change.items()
         if getattr(cfg, name) == value or cfg.maps and name in ('calibrate', 'usual'): continue
@@ -329,7 +317,8 @@ def left_out(
         learner = Learner(model, corpus)
         if name == 'usual': learner.fit_usual()
         if model.cfg.calibrate or model.cfg.hedge: learner.calibrate()
-        less = _first_iou(model, corpus, index)
+        found = [f[0,:2] for i in a.index.split(64) for f in short_list(verdict(model, corpus, 'val', i), model, corpus, 'val', i, 1)]
+        less = temporal_iou(np.array(found), a.truth)
         figures = {**{f'IoU {m}': [100.*(x >= m) for x in (whole, less)] for m in (.3, .5, .7)}, 'mIoU': [100*whole, 100*less]}
         gains[part] = {k: dict(zip(('points', 'low', 'high'), paired_bootstrap(x, y, videos, draws=500).tolist())) for k,(x,y) in figures.items()}
     return gains

@@ -99,6 +99,8 @@ class Extraction(Parameters):
         return ':'.join([kind, *[there]*bool(name)]), self.rate, self.window, self.stride, self.download
 
 # %% ../nbs/21_extraction.ipynb #c18
+def _whole(parts): return [p for p in sorted(parts.glob('*.h5')) if '.part' not in p.suffixes]     # the others were left by a worker that was killed
+
 def merge(
     parts:Path, # folder of files that `extract_video` wrote
     features:Path, # file to write; what it holds is kept
@@ -112,8 +114,7 @@ def merge(
             if features.exists():
                 with _open_h5(features) as old:
                     for k in old: old.copy(k, out)
-            for p in sorted(parts.glob('*.h5')):
-                if '.part' in p.suffixes: continue                                 # left by a worker that was killed
+            for p in _whole(parts):
                 with h5py.File(p) as h: h.copy('rows', out, name=p.stem)
     shutil.rmtree(parts)
 
@@ -126,8 +127,7 @@ def _done(features, parts, facts):
         if not old.facts: raise ValueError(f"{features} exists and does not say which encoder made it: name another file")
         same_encoder(facts, old.facts, features.name)
         have |= set(old.ids)
-    for p in parts.glob('*.h5'):
-        if '.part' in p.suffixes: continue
+    for p in _whole(parts):
         with h5py.File(p) as h: fits = all(h['rows'].attrs[k] == facts[k] for k in FACTS[1:])
         if fits: have.add(p.stem)
         else: p.unlink()

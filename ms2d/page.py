@@ -14,7 +14,7 @@ from urllib.parse import quote
 import numpy as np
 from fastcore.basics import patch
 from .extraction import find_videos
-from .moments import cut, film_strip
+from .moments import cut, film_strip, world_films
 from .retrieval import Retriever
 from .text import tokenize, unknown_words
 from .training import Parameters
@@ -64,8 +64,7 @@ class Page:
         if self.cfg.videos: return {n: Choice(p.absolute()) for n,p in find_videos(project_root()/self.cfg.videos).items()}
         folder = Path(self.retriever.cfg.annotations)
         if self.retriever.cfg.dataset != 'world' or not (folder/'world.json').exists(): return {}
-        said = json.loads((folder/'test.json').read_text())
-        return {f'Moving shapes {i+1}': Choice(p, said[p.stem]['sentences']) for i,p in enumerate(sorted((folder/'videos').glob('*.mp4')))}
+        return {f'Moving shapes {i+1}': Choice(*film) for i,film in enumerate(world_films(folder).items())}
 
     def say(self, **changes):
         "Change the state and show it"
