@@ -22,7 +22,7 @@ from .world import make_world, project_root, replacing
 from .dataset import DATASETS, match, named_split, open_features, read_annotations, same_encoder, split_title, summary, timed, validation_split
 from .text import PAD, UNK, SentenceEncoder, Vocabulary, WordEmbedding, coverage, embedding, encode_batch, idf, load_vectors, weighted_mean
 from .maps import cells, clip_counts, neighbours, pool_clips, span_iou, spans
-from .alignment import POWERS, Alignment, Normalise, choose_power, contrast, expected_iou, refine_ends, span_scores, video_match
+from .alignment import POWERS, SHARES, Alignment, Normalise, calibration, contrast, expected_iou, refine_ends, span_scores, video_match
 from .network import MapNetwork, top_cells
 from .caption import Captioner, log_likelihood
 from .evaluator import candidate_nll, mixed_cost, share_labels, standard_labels
@@ -68,7 +68,7 @@ def from_namespace(cls:Parameters,
 
 # %% ../nbs/11_training.ipynb #c11
 PRESETS = dict(
-    ms2d      =dict(components=256, align=True,  heads=8, align_dim=128, usual=.6, keep_best=False, maps=False, longest=16, labels='mixed', trust=.2, reads='visual', explore=.5, hide=.5, warmup=.3, content=True,  posterior=True,  relative=True,  calibrate=True,  hedge=True,  refine=True),
+    ms2d      =dict(components=256, align=True,  heads=8, align_dim=128, usual=.9, keep_best=False, maps=False, longest=16, labels='mixed', trust=.2, reads='visual', explore=.5, hide=.5, warmup=.3, content=True,  posterior=True,  relative=True,  calibrate=True,  hedge=True,  refine=True),
     poster    =dict(components=0,   align=False, heads=1, align_dim=256, usual=0., keep_best=True,  maps=True,  longest=0,  labels='share', trust=1., reads='fused',  explore=0., hide=0., warmup=0., content=False, posterior=False, relative=False, calibrate=False, hedge=False, refine=False),
     align     =dict(components=0,   align=True,  heads=1, align_dim=256, usual=0., keep_best=True,  maps=False, longest=16, labels='mixed', trust=0., reads='visual', explore=0., hide=0., warmup=0., content=True,  posterior=False, relative=True,  calibrate=False, hedge=False, refine=False),
     supervised=dict(components=256, align=True,  heads=8, align_dim=128, usual=.6, keep_best=False, maps=True,  longest=16, labels='iou',   trust=0., reads='visual', explore=0., hide=0., warmup=0., content=True,  posterior=False, relative=True,  calibrate=False, hedge=False, refine=False))
@@ -111,7 +111,7 @@ class Method(Data):
     align: bool|None = None # alignment loss, and its span score in the cell's score
     heads: int|None = None # H, alignments side by side, whose scores are averaged
     align_dim: int|None = None # width of alignment's common space, of each head
-    usual: float|None = None # beta, share of the mean sentence that comes off every sentence
+    usual: float|None = None # beta, share of the mean sentence that comes off every sentence; with `calibrate` at most
     keep_best: bool|None = None # answer with the alignment of the epoch that finds validation videos best, or with that of the last
     maps: bool|None = None # maps, captioner and pseudo labels
     labels: str|None = None # pseudo labels: 'share' (poster), 'mixed' (standardised NLL and alignment) or 'iou' (READS TIMES)
@@ -123,7 +123,7 @@ class Method(Data):
     content: bool|None = None # weigh words by idf in captions and labels
     posterior: bool|None = None # weigh candidates by their posterior in L_rec
     relative: bool|None = None # RG-BCE compares the candidates of a query with each other
-    calibrate: bool|None = None # let validation videos say how much a span's length counts; reads no time
+    calibrate: bool|None = None # let validation videos say how much a span's length and the mean sentence count; reads no time
     hedge: bool|None = None # answer first with the moment of highest expected IoU, not of highest score; reads no time
     refine: bool|None = None # move the ends of an answer to the feature rows around them
 
@@ -702,37 +702,52 @@ def own_video_rank(self:Learner,
     rank = 1 + (match > match.gather(1, own[:,None])).sum(1)
     return float(rank.float().log().mean().exp())
 
-# %% ../nbs/11_training.ipynb #c61b
-@patch
-def calibrate(self:Learner,
-    most:int=2000, # validation sentences, at most
-):
-    "Choose `power` and `sharpness` of the model; reads no time"
-    q,model = self.corpus.queries['val'],self.model
-    ask = torch.linspace(0, len(q.video)-1, min(most, len(q.video))).long()
-    videos,own = q.video[ask].unique(return_inverse=True)
-    if len(videos) < 2: return                                                      # nothing to compare with
-    turns = [0, *sorted({max(1, len(videos)*k//17) for k in range(1, 17)})]
-    scores = [[] for _ in turns]                                                    # own video, then others: a list of scales each
-    with torch.no_grad():
-        sentences = model.alignment.sentence(model.bag(q.tokens[ask].to(self.device)))
-        for c in self.corpus.clips:
-            units = torch.cat([model.alignment.clips(c[v].to(self.device).float()) for v in videos.split(64)])
-            meets = lambda which: torch.cat([model.alignment.agree(units[o], s) for o,s in zip(which.split(64), sentences.split(64))])
-            for s,t in zip(scores, turns): s.append(meets((own + t) % len(videos)))
-        power,sigma = choose_power(scores[0], scores[1:], [xy.to(self.device) for xy in model.cells], POWERS if self.cfg.calibrate else (.5,))
-    model.power.fill_(power)
-    if self.cfg.hedge: model.sharpness.fill_(4/max(sigma, 1e-6))
-
 # %% ../nbs/11_training.ipynb #c94
 @patch
 def fit_usual(self:Learner,
     most:int=2000, # training sentences to read, at most
 ):
-    "Measure what any sentence would say; answers need it, the contrast does not"
+    "Measure what any sentence would say, and take `usual` of it off; answers need it, the contrast does not"
     tokens = self.corpus.queries['train'].tokens
     some = torch.linspace(0, len(tokens)-1, min(most, len(tokens))).long()
     with torch.no_grad(): self.model.alignment.fit_usual(self.model.bag(tokens[some].to(self.device)), self.cfg.usual)
+
+# %% ../nbs/11_training.ipynb #c61b
+@patch
+def meetings(self:Learner,
+    most:int, # validation sentences, at most
+)->tuple[list, list]: # what each sentence says of clips, and what any would: 17 lists at most, own videos first, then others, of every scale (Q, N_j)
+    "Validation sentences with their own and with foreign videos; empty where there is one video only"
+    q,a = self.corpus.queries['val'],self.model.alignment
+    ask = torch.linspace(0, len(q.video)-1, min(most, len(q.video))).long()
+    videos,own = q.video[ask].unique(return_inverse=True)
+    turns = [0, *sorted({max(1, len(videos)*k//17) for k in range(1, 17)})] if len(videos) > 1 else []
+    said,any_says = ([[] for _ in turns] for _ in range(2))
+    with torch.no_grad():
+        sentences = a.sentence(self.model.bag(q.tokens[ask].to(self.device)))
+        for c in self.corpus.clips:
+            units = torch.cat([a.clips(c[v].to(self.device).float()) for v in videos.split(64)])
+            usual = a.along(units, a.usual[None])
+            for s,u,which in zip(said, any_says, ((own + t) % len(videos) for t in turns)):
+                s.append(torch.cat([a.along(units[o], x) for o,x in zip(which.split(64), sentences.split(64))]))
+                u.append(usual[which])
+    return said, any_says
+
+@patch
+def calibrate(self:Learner,
+    most:int=2000, # validation sentences to ask, at most
+):
+    "Choose what of the mean sentence comes off, `power` and `sharpness` of the model; reads no time"
+    cfg,model = self.cfg,self.model
+    self.fit_usual()
+    if not (cfg.calibrate or cfg.hedge): return
+    said,any_says = self.meetings(most)
+    if not said: return                                                             # nothing to compare with
+    scores = lambda share: [[x - share*y for x,y in zip(*each)] for each in zip(said, any_says)]
+    power,share,sigma = calibration(scores, [xy.to(self.device) for xy in model.cells], POWERS if cfg.calibrate else (.5,), SHARES if cfg.calibrate and cfg.usual else (1.,))
+    model.alignment.usual.mul_(share)
+    model.power.fill_(power)
+    if cfg.hedge: model.sharpness.fill_(4/max(sigma, 1e-6))
 
 # %% ../nbs/11_training.ipynb #c62
 @patch
@@ -766,12 +781,10 @@ def write_metrics(
 @patch
 def on_train_epoch_end(self:Learner):
     "Validate, keep the best alignment, log one row, print one line with the time left"
-    if self.stage == 'align':
-        self.fit_usual()
     losses = {**self.sums, **self.validate()}
     used,gone = self.used(),self.seconds
     better = self.stage == 'align' and self.cfg.keep_best and losses['val_rank'] < self.best_rank
-    if self.stage == 'align' and (better or used >= self.share) and (self.cfg.calibrate or self.cfg.hedge): self.calibrate()
+    if self.stage == 'align' and (better or used >= self.share): self.calibrate()
     if better:
         self.best_rank = losses['val_rank']
         self.best = {k: v.detach().clone() for k,v in self.model.state_dict().items() if k.startswith(('alignment', 'words.own', 'power', 'sharpness'))}
