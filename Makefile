@@ -10,7 +10,8 @@ export PYDEVD_DISABLE_FILE_VALIDATION := 1
 # two workers on two cores: each keeps to one thread
 one_thread := OMP_NUM_THREADS=1
 PORT := 8866
-pytest := $(one_thread) $(bin)/python -m pytest -n 2 --dist loadfile
+# tests/ before the notebooks, in that order: its files take longest, and begun last one would run alone
+pytest := $(one_thread) $(bin)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 # what papermill says about itself, cell by cell
 papermill_noise := Kernel is running over TCP|^(Executing|Ending) Cell |^Black is not installed|^<Figure |^ *$$
 
