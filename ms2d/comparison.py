@@ -21,7 +21,7 @@ from .training import Data
 GRID = dict(clips=32)                                                                    # the maps' network costs by the moment
 MAPS = GRID | dict(maps=True)
 AXES = {                                                                                 # axis -> its reference, and what changes
-    'preset': ({}, [dict(preset='align'), dict(preset='poster')]),
+    'preset': (GRID, [dict(preset='align'), dict(preset='poster')]),
     'scales': ({}, [dict(scales=n) for n in (1, 2, 4)]),
     'clips': ({}, [dict(clips=32), dict(clips=128), dict(longest=0)]),
     'alignment': ({}, [dict(heads=1), dict(heads=1, align_dim=1024), dict(usual=0.), dict(keep_best=True), dict(components=0)]),
