@@ -261,7 +261,6 @@ def __call__(self:TFLite,
     row = rows[-1] if zeros else np.mean(rows, 0)
     return ((row - zero)*scale if scale else row).astype(np.float32)
 
-# %% ../nbs/13_video.ipynb #c36
 def _tflite(path, ask):
     "A LiteRT model; windows of 6 frames at 3 a second unless others are asked"
     net,(rate,window,stride) = TFLite(path),ask
