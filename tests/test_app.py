@@ -38,6 +38,7 @@ def start(root, temporary, port, args):
     "What a user types; its temporary files go to a folder that can be looked at"
     temporary.mkdir()
     return subprocess.Popen(['make', 'app', f'PORT={port}', f'ARGS={args}'], cwd=root, start_new_session=True, stdout=(temporary.parent/'app.log').open('w'), stderr=subprocess.STDOUT,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),                # which is ignored where the tests themselves run in the background
         env={**os.environ, 'TMPDIR': str(temporary), 'OMP_NUM_THREADS': '1'})
 
 def stop(process):
@@ -118,6 +119,29 @@ def test_a_typed_query_shows_the_seconds(app, page):
     page.locator('.bar').nth(1).click()
     page.wait_for_function("start => Math.abs(document.querySelector('video').currentTime - start) < 1.5", arg=float(found.start[1]))
     assert page.locator('[aria-current]').inner_text().split()[0]=='2'
+
+def test_a_page_that_hears_nothing_asks_once_more_and_then_says_so(app, chromium):
+    "As on a machine so busy that the kernel's first words are lost"
+    page,deaf,asked = chromium.new_page(),[True],[]
+    def listen(socket): asked.append(socket) if deaf else socket.connect_to_server()
+    def wait(times, seconds):
+        "Let time pass, once the page has asked for its kernel"
+        while len(asked)<times: page.wait_for_timeout(100)
+        page.clock.fast_forward(1000*seconds)
+    page.set_default_timeout(200_000)
+    page.clock.install()
+    page.route_web_socket(re.compile('/channels'), listen)
+    page.goto(app.url)
+    with page.expect_navigation(): wait(1, 121)
+    wait(2, 121)
+    page.get_by_text('The page did not load').wait_for()
+    assert page.locator('.ms2d').count()==0
+    deaf.clear()
+    page.reload()
+    page.get_by_label('Video', exact=True).wait_for()
+    wait(2, 121)                                                                        # what works is left alone
+    assert page.get_by_label('Video', exact=True).is_visible() and not page.get_by_text('The page did not load').count()
+    page.close()
 
 def test_what_cannot_be_answered_is_said(app, page):
     page.get_by_role('button', name='Find').click()
