@@ -72,6 +72,8 @@ def axis_table(
     return pd.DataFrame(rows).T, numbers
 
 # %% ../nbs/22_comparison.ipynb #c09b
+def _side(d): return (d['low'] > 0) - (d['high'] < 0)                                     # 1 or -1: the interval is clear of zero
+
 def say_axis(
     numbers:dict, # label -> numbers, from `axis_table`, the reference first
 )->str: # a line a measure
@@ -79,7 +81,7 @@ def say_axis(
     reference,*others = numbers
     def line(name, k):
         apart = {l: numbers[l]['difference'][k] for l in others}
-        clear = lambda sign: ', '.join(f"{l} ({d['difference']:+.1f})" for l,d in apart.items() if min(sign*d['low'], sign*d['high']) > 0) or 'none'
+        clear = lambda sign: ', '.join(f"{l} ({d['difference']:+.1f})" for l,d in apart.items() if _side(d) == sign) or 'none'
         return f'{name}: better than {reference}: {clear(1)}; worse: {clear(-1)}'
     return '\n'.join(line(*x) for x in (('R@1 at IoU .5', 'R@1 IoU=0.5'), ('mIoU', 'mIoU')))
 
@@ -103,7 +105,7 @@ def say_lengths(
     lengths:dict, # from `by_lengths`
 )->str: # a line a variant
     "Where the difference is more than chance"
-    where = lambda groups, sign: ', '.join(g for g,d in groups.items() if min(sign*d['low'], sign*d['high']) > 0) or 'nowhere'
+    where = lambda groups, sign: ', '.join(g for g,d in groups.items() if _side(d) == sign) or 'nowhere'
     return '\n'.join(f'{label}: better at {where(g, 1)}; worse at {where(g, -1)}' for label,g in lengths.items())
 
 # %% ../nbs/22_comparison.ipynb #c12

@@ -18,7 +18,7 @@ from .network import top_cells
 from .plots import FOUND, OTHER, TRUE, rank_correlations
 from .report import paired_bootstrap
 from .ranking import short_list, verdict
-from .training import MS2D, Learner, Run
+from .training import MS2D, Learner, Run, evenly
 
 # %% ../nbs/19_diagnosis.ipynb #c08
 class Asked(NamedTuple):
@@ -82,7 +82,7 @@ def ask_validation(
     corpus,samples = run.corpus,run.corpus.samples['val']
     index = torch.tensor([i for i,s in enumerate(samples) if timed([s])], dtype=torch.long)
     if not len(index): return None
-    index = index[torch.linspace(0, len(index)-1, min(most, len(index))).long()]
+    index = index[evenly(len(index), most)]
     parts = [_ask(run, i) for i in index.split(64)]
     a = {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
     queries = [samples[i] for i in index.tolist()]
@@ -313,9 +313,8 @@ def left_out(
         if getattr(cfg, name) == value or cfg.maps and name in ('calibrate', 'usual'): continue
         model = copy.deepcopy(run.model)
         model.cfg = dataclasses.replace(cfg, **change)
-        model.sharpness.zero_()
-        learner = Learner(model, corpus)
-        learner.calibrate()
+        if name == 'hedge': model.sharpness.zero_()
+        elif name != 'refine': Learner(model, corpus).calibrate()                      # the other two change nothing that is chosen
         found = [f[0,:2] for i in a.index.split(64) for f in short_list(verdict(model, corpus, 'val', i), model, corpus, 'val', i, 1)]
         less = temporal_iou(np.array(found), a.truth)
         figures = {**{f'IoU {m}': [100.*(x >= m) for x in (whole, less)] for m in (.3, .5, .7)}, 'mIoU': [100*whole, 100*less]}

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['PRESETS', 'Parameters', 'Data', 'Method', 'Config', 'Queries', 'world_folder', 'cached_clips', 'Corpus', 'Seen',
-           'Heard', 'Maps', 'MS2D', 'Candidates', 'rate_shape', 'Draw', 'Learner', 'Join', 'write_metrics', 'Run',
-           'build', 'Keep', 'newest', 'check_resume', 'write_config', 'train', 'main']
+           'Heard', 'Maps', 'MS2D', 'Candidates', 'rate_shape', 'Draw', 'Learner', 'Join', 'evenly', 'write_metrics',
+           'Run', 'build', 'Keep', 'newest', 'check_resume', 'write_config', 'train', 'main']
 
 # %% ../nbs/11_training.ipynb #c03
 import argparse, builtins, dataclasses, difflib, hashlib, json, logging, math, os, pickle, re, tempfile, time, types, typing, warnings
@@ -685,6 +685,14 @@ def training_step(self:Learner, batch, batch_idx):
     for k,v in losses.items(): self.sums[k] = self.sums.get(k, 0.) + float(v.detach())/self.cfg.updates
     return sum(losses.values())
 
+# %% ../nbs/11_training.ipynb #c58a
+def evenly(
+    n:int, # how many there are
+    most:int, # how many to take, at most
+)->Tensor: # whole numbers below n, rising
+    "Some of a list, evenly spread"
+    return torch.linspace(0, n-1, min(most, n)).long()
+
 # %% ../nbs/11_training.ipynb #c59
 @patch
 def own_video_rank(self:Learner,
@@ -693,7 +701,7 @@ def own_video_rank(self:Learner,
     "Where each validation sentence ranks its own video among the validation videos; reads no time"
     q,model = self.corpus.queries['val'],self.model
     videos = q.video.unique()
-    ask = torch.linspace(0, len(q.video)-1, min(most, len(q.video))).long()
+    ask = evenly(len(q.video), most)
     with torch.no_grad():
         bag = model.bag(q.tokens[ask].to(self.device))
         sentences,clips = model.alignment.sentence(bag),[model.alignment.clips(self.corpus.clips[model.middle][v].to(self.device).float()) for v in videos.split(64)]
@@ -709,8 +717,7 @@ def fit_usual(self:Learner,
 ):
     "Measure what any sentence would say, and take `usual` of it off; answers need it, the contrast does not"
     tokens = self.corpus.queries['train'].tokens
-    some = torch.linspace(0, len(tokens)-1, min(most, len(tokens))).long()
-    with torch.no_grad(): self.model.alignment.fit_usual(self.model.bag(tokens[some].to(self.device)), self.cfg.usual)
+    with torch.no_grad(): self.model.alignment.fit_usual(self.model.bag(tokens[evenly(len(tokens), most)].to(self.device)), self.cfg.usual)
 
 # %% ../nbs/11_training.ipynb #c61b
 @patch
@@ -719,7 +726,7 @@ def meetings(self:Learner,
 )->tuple[list, list]: # what each sentence says of clips, and what any would: 17 lists at most, own videos first, then others, of every scale (Q, N_j)
     "Validation sentences with their own and with foreign videos; empty where there is one video only"
     q,a = self.corpus.queries['val'],self.model.alignment
-    ask = torch.linspace(0, len(q.video)-1, min(most, len(q.video))).long()
+    ask = evenly(len(q.video), most)
     videos,own = q.video[ask].unique(return_inverse=True)
     turns = [0, *sorted({max(1, len(videos)*k//17) for k in range(1, 17)})] if len(videos) > 1 else []
     said,any_says = ([[] for _ in turns] for _ in range(2))
@@ -739,7 +746,7 @@ def calibrate(self:Learner,
 ):
     "Choose what of the mean sentence comes off, `power` and `sharpness` of the model; reads no time"
     cfg,model = self.cfg,self.model
-    self.fit_usual()
+    self.fit_usual(); model.power.fill_(.5); model.sharpness.zero_()                # whatever was chosen before
     if not (cfg.calibrate or cfg.hedge): return
     said,any_says = self.meetings(most)
     if not said: return                                                             # nothing to compare with
