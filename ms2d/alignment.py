@@ -59,20 +59,22 @@ class Alignment(nn.Module):
         super().__init__()
         self.video,self.text = nn.Linear(video_dim, heads*dim), nn.Linear(text_dim, heads*dim)
         self.log_scale = nn.Parameter(torch.full((heads,), -math.log(temperature)))
-        self.register_buffer('usual', torch.zeros(heads*dim))        # beta times the mean sentence
-    def units(self, x): return F.normalize(x.unflatten(-1, (len(self.log_scale), -1)), dim=-1).flatten(-2)
-    def clips(self, v): return self.units(self.video(v))
-    def sentence(self, q): return self.units(self.text(q))
+        # the canonical head, measured and not trained (`fit_canonical`); zero until then
+        for name,shape in (('look', (video_dim, dim)), ('read', (text_dim, dim)), ('centre', (text_dim,)), ('gain', ())): self.register_buffer(name, torch.zeros(shape))
+        self.register_buffer('usual', torch.zeros((heads+1)*dim))    # beta times the mean sentence
+    def units(self, x, canonical): return torch.cat([F.normalize(x.unflatten(-1, (len(self.log_scale), -1)), dim=-1).flatten(-2), F.normalize(canonical, dim=-1)], -1)
+    def clips(self, v): return self.units(self.video(v), v @ self.look)
+    def sentence(self, q): return self.units(self.text(q), (q - self.centre) @ self.read)
     def along(self,
-        clips:Tensor, # unit vectors of clips (B, N, H*dim), or (1, N, H*dim) for one video and many directions
-        direction:Tensor, # in the common space (B, H*dim)
+        clips:Tensor, # unit vectors of clips (B, N, (H+1)*dim), or (1, N, (H+1)*dim) for one video and many directions
+        direction:Tensor, # in the common space (B, (H+1)*dim)
     )->Tensor: # (B, N)
-        "Scaled cosines, the mean of all heads"
-        scale = (self.log_scale.exp()/len(self.log_scale)).repeat_interleave(len(self.usual)//len(self.log_scale))
-        return (clips @ (scale*direction)[...,None]).squeeze(-1)
+        "Scaled cosines, the mean of the learned heads plus the canonical one"
+        scale = torch.cat([self.log_scale.exp()/len(self.log_scale), self.gain[None]])
+        return (clips @ (scale.repeat_interleave(len(self.usual)//len(scale))*direction)[...,None]).squeeze(-1)
     def agree(self,
         clips:Tensor, # as for `along`
-        sentence:Tensor, # unit vectors (B, H*dim)
+        sentence:Tensor, # unit vectors (B, (H+1)*dim)
     )->Tensor: # s (B, N)
         "What a sentence says of each clip that not any sentence would say"
         return self.along(clips, sentence - self.usual)
@@ -93,12 +95,12 @@ def fit_usual(self:Alignment,
 
 # %% ../nbs/04_alignment.ipynb #c12
 def video_match(
-    clips:Tensor, # unit vectors of the videos' clips (V, N, H*dim), from `Alignment.clips`
-    sentences:Tensor, # unit vectors (B, H*dim), from `Alignment.sentence`
+    clips:Tensor, # unit vectors of the videos' clips (V, N, (H+1)*dim), from `Alignment.clips`
+    sentences:Tensor, # unit vectors (B, (H+1)*dim), from `Alignment.sentence`
     log_scale:Tensor, # log of 1/tau of every head (H,)
 )->Tensor: # m (H, B, V), every sentence with every video
-    "How well each sentence fits each video as a whole, in the eyes of each head"
-    by_head = lambda x: x.unflatten(-1, (len(log_scale), -1))
+    "How well each sentence fits each video as a whole, in the eyes of each learned head"
+    by_head = lambda x: x.unflatten(-1, (len(log_scale)+1, -1))[...,:-1,:]
     s = torch.einsum('vnhd,bhd->hbvn', by_head(clips), by_head(sentences))
     return (log_scale.exp()[:,None,None,None]*s).logsumexp(-1) - math.log(clips.shape[1])
 
@@ -174,3 +176,32 @@ def refine_ends(
     score = span_scores(s[None], pairs.flatten(0, 1), power=power).view(pairs.shape[:2])
     best = score.masked_fill(pairs[...,0] > pairs[...,1], -torch.inf).argmax(1)
     return pairs[torch.arange(len(pairs)), best] + torch.tensor([0, 1], device=s.device)
+
+# %% ../nbs/04_alignment.ipynb #c26
+def _whiten(covariance, shrink):
+    "W with W W^T the inverse of the covariance, pulled towards a multiple of the identity"
+    variance,u = torch.linalg.eigh(covariance)
+    return u*(variance.clamp(min=0) + shrink*variance.mean()).clamp(min=1e-8).rsqrt()
+
+@patch
+def fit_canonical(self:Alignment,
+    q:Tensor, # vectors of training sentences (Q, text_dim)
+    more:Tensor, # what the moment found for each shows more than its video (Q, D)
+    shrink:float, # lambda, > 0
+    asked:Tensor, # vectors of some sentences (K, text_dim)
+    own:Tensor, # normalised clips of their videos (K, N, D)
+):
+    "Measure the canonical head"
+    self.centre.copy_(q.mean(0))
+    q,more,every = q - self.centre,more - more.mean(0),own.flatten(0, 1)
+    read,look = _whiten(q.T @ q/len(q), shrink),_whiten(every.T @ every/len(every), shrink)
+    u,s,vt = torch.linalg.svd(read.T @ (q.T @ more/len(q)) @ look, full_matrices=False)
+    n,root = min(len(s), self.read.shape[1]),(s/s[0].clamp(min=1e-8)).sqrt()
+    self.read.zero_()[:,:n].copy_((read @ u*root)[:,:n])
+    self.look.zero_()[:,:n].copy_((look @ vt.T*root)[:,:n])
+    varies = lambda s: (s - s.mean(-1, keepdim=True)).std()
+    width = self.read.shape[1]
+    clips,sentence = self.clips(own),self.sentence(asked)
+    alone = (clips[...,-width:] @ sentence[:,-width:,None]).squeeze(-1)
+    self.gain.zero_()
+    self.gain.copy_(varies(self.agree(clips, sentence))/varies(alone).clamp(min=1e-8))

@@ -24,7 +24,7 @@ AXES = {                                                                        
     'preset': (GRID, [dict(preset='align'), dict(preset='poster')]),
     'scales': ({}, [dict(scales=n) for n in (1, 2, 4)]),
     'clips': ({}, [dict(clips=32), dict(clips=128), dict(longest=0)]),
-    'alignment': ({}, [dict(heads=1), dict(heads=1, align_dim=1024), dict(usual=0.), dict(keep_best=True), dict(components=0)]),
+    'alignment': ({}, [dict(heads=1), dict(heads=1, align_dim=1024), dict(canonical=False), dict(usual=0.), dict(keep_best=True), dict(components=0)]),
     'answer': ({}, [dict(calibrate=False), dict(hedge=False), dict(refine=False), dict(calibrate=False, hedge=False, refine=False)]),
     'maps': (GRID, [dict(maps=True), dict(maps=True, layers=0)]),
     'captioner': (MAPS, [dict(reads='fused'), dict(hide=0.), dict(content=False), dict(posterior=False)]),

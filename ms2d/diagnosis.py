@@ -300,7 +300,7 @@ def draw_diagnosis(
     return fig
 
 # %% ../nbs/19_diagnosis.ipynb #c41
-LEFT_OUT = {'length and mean sentence chosen without times': dict(calibrate=False), 'highest expected IoU': dict(hedge=False), 'ends on feature rows': dict(refine=False), 'mean sentence taken off': dict(usual=0.)}
+LEFT_OUT = {'canonical head': dict(canonical=False), 'length and mean sentence chosen without times': dict(calibrate=False), 'highest expected IoU': dict(hedge=False), 'ends on feature rows': dict(refine=False), 'mean sentence taken off': dict(usual=0.)}
 
 def left_out(
     run:Run,
@@ -310,9 +310,10 @@ def left_out(
     cfg,corpus,videos,gains,whole = run.model.cfg,run.corpus,[s.vid for s in a.samples],{},temporal_iou(a.answers[:,0], a.truth)
     for part,change in LEFT_OUT.items():
         (name,value), = change.items()
-        if getattr(cfg, name) == value or cfg.maps and name in ('calibrate', 'usual'): continue
+        if getattr(cfg, name) == value or cfg.maps and name in ('canonical', 'calibrate', 'usual'): continue
         model = copy.deepcopy(run.model)
         model.cfg = dataclasses.replace(cfg, **change)
+        if name == 'canonical': model.alignment.gain.zero_()
         if name == 'hedge': model.sharpness.zero_()
         elif name != 'refine': Learner(model, corpus).calibrate()                      # the other two change nothing that is chosen
         found = [f[0,:2] for i in a.index.split(64) for f in short_list(verdict(model, corpus, 'val', i), model, corpus, 'val', i, 1)]

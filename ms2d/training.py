@@ -68,10 +68,10 @@ def from_namespace(cls:Parameters,
 
 # %% ../nbs/11_training.ipynb #c11
 PRESETS = dict(
-    ms2d      =dict(components=256, align=True,  heads=8, align_dim=128, usual=.9, keep_best=False, maps=False, longest=16, labels='mixed', trust=.2, reads='visual', explore=.5, hide=.5, warmup=.3, content=True,  posterior=True,  relative=True,  calibrate=True,  hedge=True,  refine=True),
-    poster    =dict(components=0,   align=False, heads=1, align_dim=256, usual=0., keep_best=True,  maps=True,  longest=0,  labels='share', trust=1., reads='fused',  explore=0., hide=0., warmup=0., content=False, posterior=False, relative=False, calibrate=False, hedge=False, refine=False),
-    align     =dict(components=0,   align=True,  heads=1, align_dim=256, usual=0., keep_best=True,  maps=False, longest=16, labels='mixed', trust=0., reads='visual', explore=0., hide=0., warmup=0., content=True,  posterior=False, relative=True,  calibrate=False, hedge=False, refine=False),
-    supervised=dict(components=256, align=True,  heads=8, align_dim=128, usual=.6, keep_best=False, maps=True,  longest=16, labels='iou',   trust=0., reads='visual', explore=0., hide=0., warmup=0., content=True,  posterior=False, relative=True,  calibrate=False, hedge=False, refine=False))
+    ms2d      =dict(components=256, align=True,  heads=8, align_dim=128, usual=.9, canonical=True,  keep_best=False, maps=False, longest=16, labels='mixed', trust=.2, reads='visual', explore=.5, hide=.5, warmup=.3, content=True,  posterior=True,  relative=True,  calibrate=True,  hedge=True,  refine=True),
+    poster    =dict(components=0,   align=False, heads=1, align_dim=256, usual=0., canonical=False, keep_best=True,  maps=True,  longest=0,  labels='share', trust=1., reads='fused',  explore=0., hide=0., warmup=0., content=False, posterior=False, relative=False, calibrate=False, hedge=False, refine=False),
+    align     =dict(components=0,   align=True,  heads=1, align_dim=256, usual=0., canonical=False, keep_best=True,  maps=False, longest=16, labels='mixed', trust=0., reads='visual', explore=0., hide=0., warmup=0., content=True,  posterior=False, relative=True,  calibrate=False, hedge=False, refine=False),
+    supervised=dict(components=256, align=True,  heads=8, align_dim=128, usual=.6, canonical=False, keep_best=False, maps=True,  longest=16, labels='iou',   trust=0., reads='visual', explore=0., hide=0., warmup=0., content=True,  posterior=False, relative=True,  calibrate=False, hedge=False, refine=False))
 
 @dataclass
 class Data(Parameters):
@@ -112,6 +112,7 @@ class Method(Data):
     heads: int|None = None # H, alignments side by side, whose scores are averaged
     align_dim: int|None = None # width of alignment's common space, of each head
     usual: float|None = None # beta, share of the mean sentence that comes off every sentence; with `calibrate` at most
+    canonical: bool|None = None # one more head, measured: canonical directions of training sentences and the moments found for them; reads no time
     keep_best: bool|None = None # answer with the alignment of the epoch that finds validation videos best, or with that of the last
     maps: bool|None = None # maps, captioner and pseudo labels
     labels: str|None = None # pseudo labels: 'share' (poster), 'mixed' (standardised NLL and alignment) or 'iou' (READS TIMES)
@@ -170,7 +171,7 @@ def resolved(self:Config)->Config: # every field has a value
     "Fill in what the preset decides"
     preset = {k: v for k,v in PRESETS[self.preset].items() if getattr(self, k) is None}
     cfg = dataclasses.replace(self, **preset, out=self.out or f"reports/{'train' if self.dataset == 'world' else self.dataset}")
-    for name in ('calibrate', 'hedge', 'refine'):
+    for name in ('canonical', 'calibrate', 'hedge', 'refine'):
         if getattr(cfg, name) and not cfg.align: raise ValueError(f"{name} needs align: it goes by alignment's scores")
     if not (cfg.align or cfg.maps): raise ValueError("align=False and maps=False leave nothing to train")
     return cfg
@@ -320,13 +321,13 @@ class Seen(typing.NamedTuple):
     "What is known of one scale of a video before a sentence is heard"
     xy: Tensor # cells (M, 2)
     near: Tensor|None # neighbours of the cells (M, 9)
-    clips: Tensor|None # unit vectors of alignment's space (B, N_j, align_dim)
+    clips: Tensor|None # unit vectors of alignment's space (B, N_j, (H+1)*align_dim)
     visual: Tensor|None # the 2D map (B, M, d_v)
     reference: float # clips that a video of training has at this scale
 
 class Heard(typing.NamedTuple):
     "What is known of a sentence before a video is seen"
-    sentence: Tensor|None # unit vector of alignment's space (B, align_dim)
+    sentence: Tensor|None # unit vector of alignment's space (B, (H+1)*align_dim)
     state: Tensor|None # f^T (B, d_T)
 
 class Maps(typing.NamedTuple):
@@ -447,12 +448,15 @@ def belief(self:MS2D,
 )->Tensor: # (B, M), 0..1; best is high
     "Expected IoU where the model is calibrated, p where it is not"
     if not self.sharpness: return logits.sigmoid()
-    kappa = float(self.sharpness)/(self.network.gain if self.cfg.maps else 1.)
-    if overlap is not None: return expected_iou(logits, overlap, kappa)
-    # those far below the best have no probability to share
-    score,index = logits.topk(min(most, logits.shape[1]), 1)
+    return self.expected(logits, where, float(self.sharpness)/(self.network.gain if self.cfg.maps else 1.), overlap, most)
+
+@patch
+def expected(self:MS2D, scores, where, kappa, overlap, most=1024):
+    "Expected IoU of all moments, or of the best: those far below have no probability to share"
+    if overlap is not None: return expected_iou(scores, overlap.to(scores.device), kappa)
+    best,index = scores.topk(min(most, scores.shape[1]), 1)
     near = where.expand(len(index), -1, -1).gather(1, index[...,None].expand(-1, -1, 2))
-    return torch.zeros_like(logits).scatter(1, index, expected_iou(score, span_iou(near[:,:,None], near[:,None]), kappa))
+    return torch.zeros_like(scores).scatter(1, index, expected_iou(best, span_iou(near[:,:,None], near[:,None]), kappa))
 
 # %% ../nbs/11_training.ipynb #c35b
 @patch
@@ -461,7 +465,7 @@ def fine(self:MS2D,
     duration:float, # s
     rate:float=0., # rows per second; 0: they tile the duration
     most:int=256, # rows of as much video as the longest of training
-)->Tensor: # unit vectors of alignment's space (R, H*align_dim), R <= T
+)->Tensor: # unit vectors of alignment's space (R, (H+1)*align_dim), R <= T
     "The rows of a video as `refine` reads them"
     n = min(len(rows), math.ceil(most*max(1., duration/float(self.horizon))))
     with torch.no_grad(): return self.alignment.clips(self.norm(torch.from_numpy(pool_clips(rows, n, duration, rate))))
@@ -469,8 +473,8 @@ def fine(self:MS2D,
 @patch
 def refine(self:MS2D,
     moments:np.ndarray, # start and end in s, and whatever else is known of them (n, k)
-    fine:Tensor, # of their video, from `fine` (R, H*align_dim)
-    sentence:Tensor, # what was asked, from `hear` (H*align_dim,)
+    fine:Tensor, # of their video, from `fine` (R, (H+1)*align_dim)
+    sentence:Tensor, # what was asked, from `hear` ((H+1)*align_dim,)
     duration:float, # of the video, s
     clip:float, # length of a clip of the finest scale, s: no end moves further than that, or one row
 )->np.ndarray: # (n, k)
@@ -577,7 +581,7 @@ class Learner(L.LightningModule):
     ):
         super().__init__()
         self.model,self.corpus,self.cfg = model,corpus,model.cfg
-        self.best,self.best_rank,self.spent,self.history = None,math.inf,0.,[]
+        self.best,self.best_rank,self.settled,self.spent,self.history = None,math.inf,False,0.,[]
 
     def configure_optimizers(self):
         "AdamW on two groups of weights: those of the first stage and those of the second"
@@ -649,7 +653,9 @@ def on_train_epoch_start(self:Learner):
     stage = 'align' if self.used() < self.share else 'maps'
     if stage != getattr(self, 'stage', None): self.entered = self.used(),self.seconds
     self.stage = stage
-    if self.stage == 'maps': self.restore_best()
+    if self.stage == 'align': self.settled = False
+    # the clock may have ended alignment's share after its last epoch had
+    elif self.cfg.align and not self.settled: self.settle()
     self.sums = {}
 
 @patch
@@ -756,6 +762,49 @@ def calibrate(self:Learner,
     model.power.fill_(power)
     if cfg.hedge: model.sharpness.fill_(4/max(sigma, 1e-6))
 
+# %% ../nbs/11_training.ipynb #c97
+@patch
+def found(self:Learner,
+    most:int, # training sentences, at most
+)->tuple[Tensor, Tensor]: # their vectors (Q, text_dim); what the moment found for each shows more than its video (Q, D)
+    "What alignment finds for training sentences; reads no time"
+    model,a,n = self.model,self.model.alignment,self.model.counts[0]
+    where,t = n*model.cell_spans(torch.ones(1, device=self.device))[0],torch.arange(n, device=self.device)   # in clips of the finest scale
+    vectors,more = [],[]
+    for index in evenly(len(self.corpus.samples['train']), most).split(64):
+        batch = self.fetch('train', index)
+        bag,clips = model.bag(batch['tokens']),[c.float() for c in batch['clips']]
+        heard = a.sentence(bag)
+        score = torch.cat([span_scores(a.agree(a.clips(c), heard), xy, power=float(model.power)) for c,xy in zip(clips, model.cells)], 1)
+        if model.sharpness: score = model.expected(score, where, float(model.sharpness), model.overlap())
+        start,end = where[score.argmax(1)].T[...,None]
+        inside = ((t + 1).minimum(end) - t.maximum(start)).clamp(min=0)              # share of each clip
+        vectors.append(bag); more.append((inside[...,None]*clips[0]).sum(1)/inside.sum(1, keepdim=True) - clips[0].mean(1))
+    return torch.cat(vectors), torch.cat(more)
+
+@patch
+def fit_canonical(self:Learner,
+    most:int=10_000, # training sentences to read, at most
+):
+    "Measure the canonical head; reads no time"
+    q,middle = self.corpus.queries['train'],self.model.middle
+    with torch.no_grad():
+        vectors,more = self.found(most)
+        some = self.fetch('train', evenly(len(q.video), 400), [middle])
+        videos = len(q.video[evenly(len(q.video), most)].unique())
+        self.model.alignment.fit_canonical(vectors, more, more.shape[1]/(2*videos), self.model.bag(some['tokens']), some['clips'][middle].float())
+
+@patch
+def settle(self:Learner):
+    "End alignment's stage: which alignment answers, and what is measured and chosen for it; reads no time"
+    self.settled = True
+    self.restore_best()
+    self.model.alignment.gain.zero_()
+    self.calibrate()
+    if not self.cfg.canonical: return
+    self.fit_canonical()
+    self.calibrate()
+
 # %% ../nbs/11_training.ipynb #c62
 @patch
 def validate(self:Learner)->dict: # label-free numbers
@@ -791,10 +840,10 @@ def on_train_epoch_end(self:Learner):
     losses = {**self.sums, **self.validate()}
     used,gone = self.used(),self.seconds
     better = self.stage == 'align' and self.cfg.keep_best and losses['val_rank'] < self.best_rank
-    if self.stage == 'align' and (better or used >= self.share): self.calibrate()
     if better:
         self.best_rank = losses['val_rank']
-        self.best = {k: v.detach().clone() for k,v in self.model.state_dict().items() if k.startswith(('alignment', 'words.own', 'power', 'sharpness'))}
+        self.best = {k: v.detach().clone() for k,v in self.model.state_dict().items() if k.startswith(('alignment', 'words.own'))}
+    if self.stage == 'align' and used >= self.share: self.settle()
     self.history.append(dict(epoch=self.current_epoch+1, stage=self.stage, **losses))
     if self.cfg.minutes and used >= 1: self.trainer.should_stop = True
     if not self.trainer.is_global_zero: return
@@ -809,11 +858,11 @@ def on_train_epoch_end(self:Learner):
 def on_save_checkpoint(self:Learner, checkpoint):
     "Beside the weights: what a resumed run and an answering one need"
     checkpoint['ms2d'] = dict(config=dataclasses.asdict(self.cfg), words=self.corpus.vocab.words, known=self.corpus.known, spoken=self.corpus.spoken, facts=self.corpus.facts, others=self.corpus.others(),
-        best=self.best, best_rank=self.best_rank, history=self.history, spent=self.seconds)
+        best=self.best, best_rank=self.best_rank, settled=self.settled, history=self.history, spent=self.seconds)
 
 @patch
 def on_load_checkpoint(self:Learner, checkpoint):
-    for k in ('best', 'best_rank', 'history', 'spent'): setattr(self, k, checkpoint['ms2d'][k])
+    for k in ('best', 'best_rank', 'settled', 'history', 'spent'): setattr(self, k, checkpoint['ms2d'][k])
 
 # %% ../nbs/11_training.ipynb #c68
 @dataclass
@@ -928,7 +977,6 @@ def train(
     elif saved[1]['epoch'] + 1 >= cfg.epochs: print(f"{saved[0].name} is finished, {cfg.epochs} epochs: nothing to train")
     trainer.fit(learner, ckpt_path=saved and saved[0], weights_only=True)
     if cfg.devices > 1: learner.load(newest(out)[1])                                # other processes trained
-    learner.restore_best()
     model = learner.model.eval().cpu()
     n = sum(p.numel() for p in model.parameters() if p.requires_grad)
     return Run(out, cfg, corpus, model, learner.seconds, n, not cfg.minutes and isinstance(trainer.accelerator, CPUAccelerator))
