@@ -191,7 +191,7 @@ def fit_canonical(self:Alignment,
     asked:Tensor, # vectors of some sentences (K, text_dim)
     own:Tensor, # normalised clips of their videos (K, N, D)
 ):
-    "Measure the canonical head"
+    "Measure the canonical head; its gain goes by what the learned heads say, `usual` taken off"
     self.centre.copy_(q.mean(0))
     q,more,every = q - self.centre,more - more.mean(0),own.flatten(0, 1)
     read,look = _whiten(q.T @ q/len(q), shrink),_whiten(every.T @ every/len(every), shrink)
@@ -199,9 +199,10 @@ def fit_canonical(self:Alignment,
     n,root = min(len(s), self.read.shape[1]),(s/s[0].clamp(min=1e-8)).sqrt()
     self.read.zero_()[:,:n].copy_((read @ u*root)[:,:n])
     self.look.zero_()[:,:n].copy_((look @ vt.T*root)[:,:n])
-    varies = lambda s: (s - s.mean(-1, keepdim=True)).std()
+    varies = lambda s: float((s - s.mean(-1, keepdim=True)).std(correction=0))
     width = self.read.shape[1]
     clips,sentence = self.clips(own),self.sentence(asked)
     alone = (clips[...,-width:] @ sentence[:,-width:,None]).squeeze(-1)
     self.gain.zero_()
-    self.gain.copy_(varies(self.agree(clips, sentence))/varies(alone).clamp(min=1e-8))
+    # one sentence, or all alike: there is nothing to learn
+    if varies(alone) > 1e-6: self.gain.fill_(varies(self.agree(clips, sentence))/varies(alone))

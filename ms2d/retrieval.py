@@ -44,7 +44,7 @@ def load_model(
     weights = {k.removeprefix('model.'): v for k,v in state['state_dict'].items()}
     model = MS2D(cfg, len(weights['norm.mean']), weights['words.weights'], known, facts['spoken'])
     if lacking := sorted(model.state_dict().keys() - weights.keys()): raise ValueError(f"{path} was written by another version of ms2d (it lacks {', '.join(lacking)}): train again")
-    # a run that ended in its alignment stage answers with the best alignment, not the last one
+    # a run that was interrupted in its alignment stage answers with the best alignment so far, not the last one
     model.load_state_dict(weights | (facts['best'] or {}))
     return Trained(model.eval(), Vocabulary.from_words(facts['words']), cfg, facts.get('facts', {}), facts.get('others', []))
 

@@ -440,6 +440,21 @@ def overlap(self:MS2D,
     return span_iou(where[:,None], where) if len(where) <= 4096 else None
 
 @patch
+def expected(self:MS2D,
+    scores:Tensor, # of moments (B, M)
+    where:Tensor, # what they stand for (M, 2) or (B, M, 2), in any unit
+    kappa:float, # sharpness for these scores
+    overlap:Tensor|None=None, # temporal IoU of all pairs (M, M); None: compare the best only, as those far below have no probability to share
+    most:int=1024, # how many of them
+)->Tensor: # (B, M), 0..1
+    "Expected IoU of moments"
+    if overlap is not None: return expected_iou(scores, overlap.to(scores.device), kappa)
+    best,index = scores.topk(min(most, scores.shape[1]), 1)
+    near = where.expand(len(index), -1, -1).gather(1, index[...,None].expand(-1, -1, 2))
+    return torch.zeros_like(scores).scatter(1, index, expected_iou(best, span_iou(near[:,:,None], near[:,None]), kappa))
+
+# %% ../nbs/11_training.ipynb #c35d
+@patch
 def belief(self:MS2D,
     logits:Tensor, # of all cells of all scales (B, M)
     where:Tensor, # what the cells stand for (M, 2) or (B, M, 2), in any unit
@@ -449,14 +464,6 @@ def belief(self:MS2D,
     "Expected IoU where the model is calibrated, p where it is not"
     if not self.sharpness: return logits.sigmoid()
     return self.expected(logits, where, float(self.sharpness)/(self.network.gain if self.cfg.maps else 1.), overlap, most)
-
-@patch
-def expected(self:MS2D, scores, where, kappa, overlap, most=1024):
-    "Expected IoU of all moments, or of the best: those far below have no probability to share"
-    if overlap is not None: return expected_iou(scores, overlap.to(scores.device), kappa)
-    best,index = scores.topk(min(most, scores.shape[1]), 1)
-    near = where.expand(len(index), -1, -1).gather(1, index[...,None].expand(-1, -1, 2))
-    return torch.zeros_like(scores).scatter(1, index, expected_iou(best, span_iou(near[:,:,None], near[:,None]), kappa))
 
 # %% ../nbs/11_training.ipynb #c35b
 @patch
@@ -650,7 +657,7 @@ def on_fit_start(self:Learner): self.began = time.monotonic()
 def on_train_epoch_start(self:Learner):
     "Seed the epoch by its number and decide its stage"
     torch.manual_seed(self.cfg.seed*100_003 + self.current_epoch + 17*self.global_rank)  # processes hide different words
-    stage = 'align' if self.used() < self.share else 'maps'
+    stage = 'align' if not self.cfg.maps or self.used() < self.share else 'maps'
     if stage != getattr(self, 'stage', None): self.entered = self.used(),self.seconds
     self.stage = stage
     if self.stage == 'align': self.settled = False
@@ -661,9 +668,7 @@ def on_train_epoch_start(self:Learner):
 @patch
 def restore_best(self:Learner):
     "Go back to the alignment that was best on validation"
-    if self.best is None: return
-    self.model.load_state_dict(self.best, strict=False)
-    self.best = None
+    if self.best: self.model.load_state_dict(self.best, strict=False)
 
 # %% ../nbs/11_training.ipynb #c55
 @patch
@@ -782,6 +787,7 @@ def found(self:Learner,
         vectors.append(bag); more.append((inside[...,None]*clips[0]).sum(1)/inside.sum(1, keepdim=True) - clips[0].mean(1))
     return torch.cat(vectors), torch.cat(more)
 
+# %% ../nbs/11_training.ipynb #c99
 @patch
 def fit_canonical(self:Learner,
     most:int=10_000, # training sentences to read, at most
@@ -836,13 +842,11 @@ def write_metrics(
 # %% ../nbs/11_training.ipynb #c66
 @patch
 def on_train_epoch_end(self:Learner):
-    "Validate, keep the best alignment, log one row, print one line with the time left"
+    "Validate, keep the best alignment, end its stage when the time has come, log one row, print one line with the time left"
     losses = {**self.sums, **self.validate()}
     used,gone = self.used(),self.seconds
     better = self.stage == 'align' and self.cfg.keep_best and losses['val_rank'] < self.best_rank
-    if better:
-        self.best_rank = losses['val_rank']
-        self.best = {k: v.detach().clone() for k,v in self.model.state_dict().items() if k.startswith(('alignment', 'words.own'))}
+    if better: self.best_rank,self.best = losses['val_rank'],{k: p.detach().clone() for k,p in self.model.named_parameters() if k.startswith(('alignment', 'words.own'))}
     if self.stage == 'align' and used >= self.share: self.settle()
     self.history.append(dict(epoch=self.current_epoch+1, stage=self.stage, **losses))
     if self.cfg.minutes and used >= 1: self.trainer.should_stop = True
