@@ -24,7 +24,7 @@ AXES = {                                                                        
     'preset': (GRID, [dict(preset='align'), dict(preset='poster')]),
     'scales': ({}, [dict(scales=n) for n in (1, 2, 4)]),
     'clips': ({}, [dict(clips=32), dict(clips=128), dict(longest=0)]),
-    'alignment': ({}, [dict(heads=1), dict(heads=1, align_dim=1024), dict(canonical=False), dict(usual=0.), dict(components=0)]),
+    'alignment': ({}, [dict(heads=1), dict(heads=1, align_dim=1024), dict(canonical=False), dict(usual=0.), dict(components=0), dict(keep_best=True)]),
     'answer': ({}, [dict(calibrate=False), dict(hedge=False), dict(refine=False)]),
     'maps': (GRID, [dict(maps=True), dict(maps=True, layers=0)]),
     'captioner': (MAPS, [dict(reads='fused'), dict(hide=0.), dict(content=False), dict(posterior=False)]),
@@ -148,7 +148,7 @@ def draw_lengths(
 @dataclass
 class Ablation(Data):
     "Which variants to train, and where"
-    axes: str = '' # what to vary: names in ms2d.comparison.AXES with commas between; '': all
+    axes: str = 'scales,top_k,clips,maps,alignment,preset' # what to vary: names in ms2d.comparison.AXES with commas between; '': all, in twice the time
     split: str = 'val' # queries to report on; choices are made on val, test is read once at the end
     seeds: int = 3 # runs of each variant
     epochs: int = 12 # of 50 updates each, for every run
