@@ -310,12 +310,13 @@ def left_out(
     cfg,corpus,videos,gains,whole = run.model.cfg,run.corpus,[s.vid for s in a.samples],{},temporal_iou(a.answers[:,0], a.truth)
     for part,change in LEFT_OUT.items():
         (name,value), = change.items()
-        if getattr(cfg, name) == value or cfg.maps and name in ('canonical', 'calibrate', 'usual'): continue
+        chosen_anew = name not in ('hedge', 'refine')                                  # these two change nothing that validation videos choose
+        if getattr(cfg, name) == value or cfg.maps and chosen_anew: continue
         model = copy.deepcopy(run.model)
         model.cfg = dataclasses.replace(cfg, **change)
         if name == 'canonical': model.alignment.gain.zero_()
         if name == 'hedge': model.sharpness.zero_()
-        elif name != 'refine': Learner(model, corpus).calibrate()                      # the other two change nothing that is chosen
+        if chosen_anew: Learner(model, corpus).calibrate()
         found = [f[0,:2] for i in a.index.split(64) for f in short_list(verdict(model, corpus, 'val', i), model, corpus, 'val', i, 1)]
         less = temporal_iou(np.array(found), a.truth)
         figures = {**{f'IoU {m}': [100.*(x >= m) for x in (whole, less)] for m in (.3, .5, .7)}, 'mIoU': [100*whole, 100*less]}

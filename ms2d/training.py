@@ -770,14 +770,14 @@ def calibrate(self:Learner,
 # %% ../nbs/11_training.ipynb #c97
 @patch
 def found(self:Learner,
-    most:int, # training sentences, at most
+    index:Tensor, # numbers of training sentences (Q,)
 )->tuple[Tensor, Tensor]: # their vectors (Q, text_dim); what the moment found for each shows more than its video (Q, D)
     "What alignment finds for training sentences; reads no time"
     model,a,n = self.model,self.model.alignment,self.model.counts[0]
     where,t = n*model.cell_spans(torch.ones(1, device=self.device))[0],torch.arange(n, device=self.device)   # in clips of the finest scale
     vectors,more = [],[]
-    for index in evenly(len(self.corpus.samples['train']), most).split(64):
-        batch = self.fetch('train', index)
+    for part in index.split(64):
+        batch = self.fetch('train', part)
         bag,clips = model.bag(batch['tokens']),[c.float() for c in batch['clips']]
         heard = a.sentence(bag)
         score = torch.cat([span_scores(a.agree(a.clips(c), heard), xy, power=float(model.power)) for c,xy in zip(clips, model.cells)], 1)
@@ -795,9 +795,9 @@ def fit_canonical(self:Learner,
     "Measure the canonical head; reads no time"
     q,middle = self.corpus.queries['train'],self.model.middle
     with torch.no_grad():
-        vectors,more = self.found(most)
-        some = self.fetch('train', evenly(len(q.video), 400), [middle])
-        videos = len(q.video[evenly(len(q.video), most)].unique())
+        asked = evenly(len(q.video), most)
+        vectors,more = self.found(asked)
+        some,videos = self.fetch('train', evenly(len(q.video), 400), [middle]),len(q.video[asked].unique())
         self.model.alignment.fit_canonical(vectors, more, more.shape[1]/(2*videos), self.model.bag(some['tokens']), some['clips'][middle].float())
 
 @patch
