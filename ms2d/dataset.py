@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 import numpy as np
 from fastcore.basics import patch
+from .core import few, stem
 
 # %% ../nbs/01_dataset.ipynb #c07
 class Sample(NamedTuple):
@@ -31,14 +32,6 @@ def timed(
 )->list[Sample]: # in the same order
     "Those whose moment is known"
     return [s for s in samples if s.end > s.start]
-
-def _few(names, n=5):
-    "The first names of a list, as text"
-    return ', '.join(map(str, names[:n])) + (', ...' if len(names) > n else '')
-
-def _stem(vid):
-    "A video's name without the suffix of its file"
-    return re.sub(r'\.(avi|mp4|mkv|webm|mov)$', '', vid)
 
 # %% ../nbs/01_dataset.ipynb #c13
 class Annotations(dict):
@@ -263,7 +256,7 @@ class FeatureStore:
         vid:str, # a video of the annotations
     )->str|None: # its name in the file, None if it is not there
         "Find `vid` as written, without or with `v_`, or without the suffix of a video file"
-        return next((n for n in (vid, vid[2:] if vid.startswith('v_') else f'v_{vid}', _stem(vid)) if n in self._names), None)
+        return next((n for n in (vid, vid[2:] if vid.startswith('v_') else f'v_{vid}', stem(vid)) if n in self._names), None)
 
     @property
     def facts(self)->dict: # encoder, checksum, frames_per_second, window, stride, opened_as; {}: it does not say
@@ -334,7 +327,7 @@ def _only(group, where):
     if isinstance(group, h5py.Dataset): return group
     found = [v for v in group.values() if isinstance(v, h5py.Dataset)]
     if len(found) != 1:
-        raise ValueError(f"{where}: {len(found)} data sets ({_few(list(group))}), one (T, D) a video is needed: write the wanted features to a file of their own")
+        raise ValueError(f"{where}: {len(found)} data sets ({few(list(group))}), one (T, D) a video is needed: write the wanted features to a file of their own")
     return found[0]
 
 # %% ../nbs/01_dataset.ipynb #c52
@@ -431,7 +424,7 @@ def match(
     has = {s.vid: s.vid in store for s in samples}
     lost = [v for v,ok in has.items() if not ok]
     if not lost: return list(samples)
-    what = f"{len(lost):,} of {len(has):,} videos of the annotations have no features in {store.path}: {_few(lost)}"
+    what = f"{len(lost):,} of {len(has):,} videos of the annotations have no features in {store.path}: {few(lost)}"
     if missing == 'error' or len(lost) == len(has):
         hint = "pass missing='skip' to go on without" if len(lost) < len(has) else 'check that annotations and features belong together'
         raise ValueError(f"{what} (the file's names: {', '.join(store.ids[:5])}, ...): add them, or {hint}")

@@ -12,9 +12,8 @@ from pathlib import Path
 import numpy as np, torch
 from .dataset import DATASETS, FACTS, _open_h5, open_features, same_encoder
 from .sweep import run_all
-from .training import Parameters
+from .core import Parameters, replacing
 from .video import Video, open_encoder
-from .world import replacing
 
 # %% ../nbs/21_extraction.ipynb #c06
 SUFFIXES = 'mp4 m4v mov mkv webm avi mpg mpeg ts mts m2ts flv wmv 3gp ogv gif vob'.split()

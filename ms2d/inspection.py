@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 import numpy as np
 from .baselines import best_constant, constant_recall
-from .dataset import SPLITS, Annotations, _few, open_features, summary, timed
+from .core import few
+from .dataset import SPLITS, Annotations, open_features, summary, timed
 from .plots import FOUND, TRUE
 from .text import load_vectors, tokenize
 from .training import Data
@@ -52,7 +53,7 @@ def inspect_annotations(
         if double: out.append(Finding('odd', f'{name}: {double:,} queries stand there twice, with the same video and moment'))
     for a,b in [('train', 'test'), ('train', 'val'), ('val', 'test')]:
         both = sorted(videos.get(a, set()) & videos.get(b, set()))
-        if both: out.append(Finding('wrong' if a == 'train' else 'odd', f'{len(both):,} videos stand in {a} and in {b}: {_few(both)}',
+        if both: out.append(Finding('wrong' if a == 'train' else 'odd', f'{len(both):,} videos stand in {a} and in {b}: {few(both)}',
             'what is learnt of them is tested on them: take them out of one' if a == 'train' else 'they are not used for validation, see ms2d.dataset.validation_split'))
     train,test = (timed(ann.get(k, [])) for k in ('train', 'test'))
     if train and test:
@@ -144,18 +145,18 @@ def inspect_features(
     "What stands out in the features"
     looked = len(seen) + sum(map(len, broken.values()))
     out = [Finding('fine', f'{store.path.name}: {_layout(store)}, {len(store):,} videos' + (f', {looked:,} of them looked at' if looked < len(store) else ''))]
-    for why,names in broken.items(): out.append(Finding('wrong', f'{len(names):,} videos cannot be read, {_few(names)}: {why}', 'extract or download them again, or write (T, D) rows under the name of each video'))
+    for why,names in broken.items(): out.append(Finding('wrong', f'{len(names):,} videos cannot be read, {few(names)}: {why}', 'extract or download them again, or write (T, D) rows under the name of each video'))
     there = _against_annotations(store, seen, durations, stated) if durations else []
     if not seen: return out + there
     widths = Counter(l.width for l in seen.values())
     (usual,_),*others = widths.most_common()
-    if others: out.append(Finding('wrong', f'width {usual}, but {sum(n for _,n in others):,} videos have {_few([w for w,_ in others])}: {_few([k for k,l in seen.items() if l.width != usual])}', 'all videos need the same features'))
+    if others: out.append(Finding('wrong', f'width {usual}, but {sum(n for _,n in others):,} videos have {few([w for w,_ in others])}: {few([k for k,l in seen.items() if l.width != usual])}', 'all videos need the same features'))
     else: out.append(Finding('fine', f'width {usual}' + (f' ({WIDTHS[usual]})' if usual in WIDTHS else '')))
     for level,what,names,do in [
         ('wrong', 'have rows with NaN or Inf', [k for k,l in seen.items() if l.bad], 'extract them again'),
         ('odd', 'have rows whose columns are all equal, zeros for instance', [k for k,l in seen.items() if l.flat], 'frames that could not be decoded? padding? extract them again'),
         ('odd', 'have the same row throughout', [k for k,l in seen.items() if l.still], 'a still video, or an extraction that stopped at its first frame')]:
-        if names: out.append(Finding(level, f'{len(names):,} videos {what}: {_few(names)}', do))
+        if names: out.append(Finding(level, f'{len(names):,} videos {what}: {few(names)}', do))
     mean,square = (np.mean([getattr(l, k) for l in seen.values()]) for k in ('mean', 'square'))
     out.append(Finding('fine', f'values: mean {mean:.3g}, standard deviation {max(square - mean**2, 0)**.5:.3g}'))
     return out + there
@@ -166,9 +167,9 @@ def _against_annotations(store, seen, durations, stated):
     named = {store.name(v): d for v,d in durations.items() if v in store}
     if not named:
         inner = f"; {store.ids[0]!r} may be a group that holds all videos: videos must stand at the top of the file" if len(store) < 3 else ''
-        return [Finding('wrong', f'none of the {len(durations):,} annotated videos is there: the file has {_few(store.ids)} ({resembles(store.ids)}), the annotations {_few(list(durations))} ({resembles(list(durations))}){inner}',
+        return [Finding('wrong', f'none of the {len(durations):,} annotated videos is there: the file has {few(store.ids)} ({resembles(store.ids)}), the annotations {few(list(durations))} ({resembles(list(durations))}){inner}',
             'pass the features of this data set, or the data set of these features')]
-    if lost: out.append(Finding('wrong', f'{len(lost):,} of {len(durations):,} annotated videos have no features: {_few(lost)}', "add them, or leave their queries out with -p missing skip"))
+    if lost: out.append(Finding('wrong', f'{len(lost):,} of {len(durations):,} annotated videos have no features: {few(lost)}', "add them, or leave their queries out with -p missing skip"))
     else: out.append(Finding('fine', f'all {len(durations):,} annotated videos have features; {len(store) - len(named):,} further videos are there'))
     both = [k for k in named if k in seen]
     if both: out.append(inspect_rate(np.array([seen[k].rows for k in both]), np.array([named[k] for k in both]), stated or store.rate(both[0])))
@@ -184,7 +185,7 @@ def inspect_words(
     every,train = sum(count.values(), Counter()),count.get('train', Counter())
     out = [Finding('fine', f'{len(every):,} words in {sum(map(len, ann.values())):,} sentences, {sum(every.values())/max(1, sum(map(len, ann.values()))):.1f} a sentence')]
     new = [w for w,_ in count.get('test', Counter()).most_common() if w not in train]
-    if train and new: out.append(Finding('fine', f'{len(new):,} words of the test queries were not met in training: {_few(new)}'))
+    if train and new: out.append(Finding('fine', f'{len(new):,} words of the test queries were not met in training: {few(new)}'))
     try: have = load_vectors(vectors, [s.query for s in ann.get('train', [])] if vectors == 'corpus' else list(every)).key_to_index
     except (ValueError, FileNotFoundError) as e: return [*out, Finding('wrong', f'vectors: {e}', "pass a file of vectors, or 'corpus' to learn them from the training sentences")]
     lost = [w for w,_ in every.most_common() if w not in have]

@@ -17,9 +17,8 @@ from math import inf
 from pathlib import Path
 import numpy as np
 from .plots import OTHER, draw_spans, draw_strip
-from .training import Parameters
+from .core import Parameters, project_root, replacing
 from .video import Video, _picture, _size
-from .world import project_root, replacing
 
 # %% ../nbs/24_moments.ipynb #c06
 def film_strip(

@@ -17,9 +17,8 @@ from .extraction import find_videos
 from .moments import cut, film_strip, world_films
 from .retrieval import Retriever
 from .text import tokenize, unknown_words
-from .training import Parameters
+from .core import Parameters, project_root
 from .video import Video
-from .world import project_root
 
 # %% ../nbs/25_page.ipynb #c06
 @dataclass

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
 from .metrics import _flat, _flaws, _score, _windows
-from .training import Parameters
-from .dataset import DATASETS, _few, _stem
-from .world import replacing
+from .core import few, Parameters, replacing, stem
+from .dataset import DATASETS
 
 # %% ../nbs/16_predictions.ipynb #c06
 def write_predictions(
@@ -72,7 +71,7 @@ def _lines(path):
 # %% ../nbs/16_predictions.ipynb #c12
 def _key(vid, query):
     "What stays the same of a video and a sentence when systems rewrite them"
-    return _stem(vid or '').removeprefix('v_'), ' '.join(query.lower().split())
+    return stem(vid or '').removeprefix('v_'), ' '.join(query.lower().split())
 
 def _name(lines, samples):
     "Give lines without a known qid that of the query with their video and sentence; -> was it done?"
@@ -114,7 +113,7 @@ def _meet(lines, samples, also):
 # %% ../nbs/16_predictions.ipynb #c18
 def _say(flaws, total):
     "Flaws in words, one a line"
-    return [f"{len(n):,} of {total:,} lines: {what} [line {_few(n, 10)}]" for what,n in flaws.items()]
+    return [f"{len(n):,} of {total:,} lines: {what} [line {few(n, 10)}]" for what,n in flaws.items()]
 
 def read_predictions(
     path:str|Path, # JSONL, a query a line
@@ -131,7 +130,7 @@ def read_predictions(
     if left_out: notes.append(f'{left_out:,} lines answer queries outside this split: left out')
     said,named = _say(broken | more, total),{l.qid for l in lines}
     lacking = [s.qid for s in samples if s.qid not in named]
-    if lacking: said.append(f"{len(lacking):,} of {len(samples):,} queries are missing: {_few(lacking)}; an empty list of windows is a miss")
+    if lacking: said.append(f"{len(lacking):,} of {len(samples):,} queries are missing: {few(lacking)}; an empty list of windows is a miss")
     if said and flaws == 'error': raise ValueError('\n  '.join([f"{path}:", *said, "mend the file, or pass flaws='miss' to count these queries as misses"]))
     if said: notes += [*said, f"{len(samples) - len(answers):,} of {len(samples):,} queries are counted as misses for this"]
     return {s.qid: answers[s.qid].windows for s in samples if s.qid in answers}, notes

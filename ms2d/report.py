@@ -15,8 +15,8 @@ from .baselines import best_constant, constant, expected_random, five_tiles, lab
 from .metrics import evaluate, per_query, table
 from .predictions import write_predictions
 from .ranking import predict
-from .training import MS2D, Config, Corpus, Parameters, Run, train
-from .world import project_root, replacing
+from .core import Parameters, project_root, replacing
+from .training import MS2D, Config, Corpus, Run, train
 
 # %% ../nbs/17_report.ipynb #c09
 def shuffled(

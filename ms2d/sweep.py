@@ -10,7 +10,7 @@ import contextlib, hashlib, itertools, json, os, time
 from dataclasses import dataclass
 from pathlib import Path
 import torch
-from .world import project_root, write_json
+from .core import project_root, write_json
 
 # %% ../nbs/14_sweep.ipynb #c06
 def grid(

@@ -15,9 +15,9 @@ import numpy as np, torch
 from torch import Tensor
 from torch.nn import functional as F
 from fastcore.basics import patch
-from .dataset import _few, _open_h5, open_features
-from .training import Parameters
-from .world import FPS, PIXELS, RATE, ClipNet, World, as_input, file_hash, project_root, replacing, weights_hash
+from .core import few, file_hash, Parameters, project_root, replacing
+from .dataset import _open_h5, open_features
+from .world import FPS, PIXELS, RATE, ClipNet, World, as_input, weights_hash
 
 # %% ../nbs/13_video.ipynb #c06
 class Video:
@@ -230,7 +230,7 @@ class TFLite:
         self.run = self.net.get_signature_runner() if signed else self.invoke
         self.given,self.made = (self.run.get_input_details(), self.run.get_output_details()) if signed else (named(self.net.get_input_details()), named(self.net.get_output_details()))
         pictures,rows = [k for k,d in self.given.items() if len(d['shape']) in (4, 5) and d['shape'][-1] == 3], self.made.keys() - self.given.keys()
-        if len(pictures) != 1 or len(rows) != 1: raise ValueError(f"encoder tflite: {path} takes {_few(list(self.given))} and gives {_few(list(self.made))}: one input of pictures (..., H, W, 3) and one output are needed")
+        if len(pictures) != 1 or len(rows) != 1: raise ValueError(f"encoder tflite: {path} takes {few(list(self.given))} and gives {few(list(self.made))}: one input of pictures (..., H, W, 3) and one output are needed")
         self.image,self.row = pictures[0],*rows
         shape = self.given[self.image]['shape']
         self.size,self.frames = int(shape[-2]),int(shape[1]) if len(shape) == 5 else 1     # pixels of a side; frames of a call

@@ -7,10 +7,9 @@ __all__ = ['COLOURS', 'SHAPES', 'SIZES', 'VERBS', 'ANCHORS', 'FPS', 'PIXELS', 'R
            'PLACES', 'HEADS', 'LABELS', 'Actor', 'pose', 'outline', 'paint', 'backdrop', 'Script', 'stream', 'shoot',
            'render', 'pick', 'look', 'anchors', 'clash', 'draft', 'facts', 'fits', 'stay', 'alike', 'overlaps',
            'script', 'phrase', 'words_for', 'sentence', 'queries', 'frames', 'film_strip', 'clip_actors', 'clip_labels',
-           'spots', 'reel', 'ClipNet', 'as_input', 'clip_loss', 'one_thread', 'pretrain', 'features', 'project_root',
-           'fingerprint', 'file_hash', 'weights_hash', 'replacing', 'write_json', 'extract', 'serve', 'ask', 'shared',
-           'encoder_facts', 'write_features', 'write_video', 'write_annotations', 'is_made', 'finish', 'make_world',
-           'World']
+           'spots', 'reel', 'ClipNet', 'as_input', 'clip_loss', 'one_thread', 'pretrain', 'features', 'fingerprint',
+           'weights_hash', 'extract', 'serve', 'ask', 'shared', 'encoder_facts', 'write_features', 'write_video',
+           'write_annotations', 'is_made', 'finish', 'make_world', 'World']
 
 # %% ../nbs/00_world.ipynb #c04
 import ast, hashlib, itertools, json, os, pickle, subprocess, sys, zlib
@@ -22,6 +21,7 @@ from typing import NamedTuple
 import numpy as np, torch
 from torch import nn, Tensor
 from torch.nn import functional as F
+from .core import file_hash, project_root, replacing, write_json
 
 # %% ../nbs/00_world.ipynb #c06
 COLOURS = dict(red=(.88,.12,.12), green=(.1,.68,.2), blue=(.15,.3,.95), yellow=(.95,.85,.1), purple=(.62,.15,.78), orange=(1.,.52,.05),
@@ -476,18 +476,11 @@ def features(
     with torch.inference_mode(): return net(as_input(x[None]))[0][0].T.numpy().astype(np.float16)
 
 # %% ../nbs/00_world.ipynb #c68
-def project_root()->Path:
-    "The folder that holds the package, wherever the process was started"
-    from ms2d import __file__ as f
-    return Path(f).resolve().parent.parent
-
 def fingerprint()->str:
     "Changes when the code of this module does, or torch"
     from ms2d import world
     code = ast.dump(ast.parse(Path(world.__file__).read_text()))
     return hashlib.sha256(f'{code} {torch.__version__}'.encode()).hexdigest()[:16]
-
-def file_hash(path)->str: return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 def weights_hash(
     weights:dict, # name -> tensor
@@ -496,19 +489,6 @@ def weights_hash(
     h = hashlib.sha256()
     for k, v in sorted(weights.items()): h.update(k.encode() + v.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
     return h.hexdigest()[:16]
-
-@contextmanager
-def replacing(path):
-    "A temporary name to write to, which becomes `path` when all went well"
-    path = Path(path)
-    tmp = path.with_name(f'{path.stem}.{os.getpid()}.part{path.suffix}')
-    try:
-        yield tmp
-        os.replace(tmp, path)
-    finally: tmp.unlink(missing_ok=True)
-
-def write_json(path, content:dict)->None:
-    with replacing(path) as tmp: tmp.write_text(json.dumps(content))
 
 # %% ../nbs/00_world.ipynb #c71
 def extract(

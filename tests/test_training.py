@@ -2,7 +2,7 @@
 import json, os, signal, socket, subprocess, sys, time
 import pytest, torch
 from ms2d.training import Config, Corpus, build
-from ms2d.world import project_root
+from ms2d.core import project_root
 from workbooks import TINY, papermill
 
 @pytest.fixture
