@@ -25,6 +25,7 @@ class Sample(NamedTuple):
     duration: float # length of the video, seconds
     start: float = nan # begin of the moment, seconds; NaN: not known
     end: float = nan # end of the moment, seconds (half-open); NaN: not known
+    windows: tuple = () # all its true moments ((start, end), ...), seconds, where there are several; `start` and `end` are the longest's
 
 # %% ../nbs/01_dataset.ipynb #c10
 def timed(
