@@ -104,6 +104,7 @@ def reader(self:Retriever)->Encoder:
 @patch
 def rows(self:Retriever,
     video:str|Path|np.ndarray, # a video file, a name in the feature file, a .npy or .npz file, or rows (T, D)
+    tick=None, # hears how far the reading of a video file is, see `Video`
 )->tuple[np.ndarray, float, float]: # feature rows (T, D); rows per second and duration (s), 0 where nobody says
     "The features of a video"
     rate,seconds = self.cfg.rows_per_second,0.
@@ -112,7 +113,7 @@ def rows(self:Retriever,
         if not path.exists(): raise FileNotFoundError(f"features {video} do not exist")
         rows = FolderFeatures(path.parent, rate).rows(path.stem)
     elif path.is_file():
-        file = Video(path)
+        file = Video(path, tick)
         rows,rate,seconds = self.reader.rows(file.frames(self.reader.rate, self.reader.most)),self.reader.facts['rows_per_second'],file.seconds
     elif path.suffix[1:].lower() in SUFFIXES: raise FileNotFoundError(f"video {video} does not exist (names in {self.features} have no suffix)")
     else: rows,rate,seconds = (f(str(video)) for f in (self.store.rows, self.store.rate, self.store.seconds))
@@ -124,13 +125,14 @@ def rows(self:Retriever,
 def encode(self:Retriever,
     video:str|Path|np.ndarray, # a video file, a name in the feature file, a .npy or .npz file, or rows (T, D)
     duration:float=0., # s; 0: the file's own, or the rows at their rate, in rows if none is known
+    tick=None, # hears how far the reading of a video file is, see `Video`
 )->Encoded: # takes the place of the video in `search`
     "Look at a video once, for any number of questions"
     key = None if isinstance(video, np.ndarray) else (str(video), duration, (p := Path(video)).exists() and p.stat().st_mtime_ns)
     if key in self._seen:
         self._seen.move_to_end(key)
         return self._seen[key]
-    rows,rate,seconds = self.rows(video)
+    rows,rate,seconds = self.rows(video, tick)
     duration = float(duration or seconds or len(rows)/(rate or 1.))
     times = duration/float(self.model.horizon)
     counts = long_counts(self.model.counts, times)

@@ -142,13 +142,15 @@ def serve(
     folder:Path, # holds app.ipynb and, in media/, the files of visitors
     port:int,
     token:str, # who has it is let in
+    most:int=13, # kernels at once
 )->None:
     "Show app.ipynb until a signal comes"
     os.environ['JUPYTER_PATH'] = str(project_root()/'docs')                         # docs/voila holds the template of the page
     given = dict(ip='127.0.0.1', port=port, port_retries=0, open_browser=False, root_dir='/', connection_dir_root=folder, log_level='ERROR', token=token)
     words = [f'--Voila.{k}={v}' for k,v in given.items()]
-    words += ['--template=page', '--MappingKernelManager.transport_encryption=auto', '--preheat_kernel=True', '--pool_size=1', '--KernelRestarter.restart_limit=0', '--KernelRestarter.time_to_dead=1',
-        '--VoilaConfiguration.multi_kernel_manager_class=ms2d.server.Kernels', f'--Kernels.media={folder}/media',
+    words += ['--template=page', '--preheat_kernel=True', '--pool_size=1',
+        '--MappingKernelManager.transport_encryption=auto', '--KernelRestarter.restart_limit=0', '--KernelRestarter.time_to_dead=1',
+        '--VoilaConfiguration.multi_kernel_manager_class=ms2d.server.Kernels', f'--Kernels.media={folder}/media', f'--Kernels.most={most}',
         '--MappingKernelManager.cull_idle_timeout=300', '--MappingKernelManager.cull_interval=60',
         # root_dir only lets links lead out
         f'--VoilaConfiguration.file_allowlist={re.escape(str(folder)[1:])}/media/page-[^/]+/[^/]+']
