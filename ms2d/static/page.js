@@ -128,7 +128,7 @@ function render({model, el}) {
   const say = (text, kind) => Object.assign($('.message'), {textContent: gone || text, className: `message ${gone ? 'error' : kind}`})
   const act = talk(model), limit = model.get('limit')
   const ask = async message => {
-    if (gone) return say()
+    if (gone) { say(); return false }
     page.classList.add('busy')
     const good = await act(message)
     page.classList.remove('busy')
