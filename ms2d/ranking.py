@@ -19,12 +19,14 @@ def rank_moments(
     scale:np.ndarray, # their scales (M,)
     iou:float, # suppress above this temporal IoU
     top:int=5, # moments a query
+    told:torch.Tensor|None=None, # what is told of each, 0..1 (Q, M), from `MS2D.confidence`; None: as `belief`
     place:callable=lambda q, spans: spans, # query number, spans (n, 2), s -> the same with their ends where they are shown
 )->list: # one array (n, 4) a query: start and end in s, score 0..1, scale; best first
     "The best moments of each query, over all scales; no two of them have a temporal IoU above `iou`"
     out = []
     where = np.broadcast_to(where, (len(belief), *where.shape[-2:]))
-    for q,(b,logit) in enumerate(zip(belief.double().numpy(), logits.double().numpy())):
+    told = (belief if told is None else told).double().numpy()
+    for q,(b,logit) in enumerate(zip(belief.numpy(), logits.numpy())):
         lead = b.argmax()
         order = np.argsort(-logit, kind='stable')
         # one answer should hedge; the ones after it are other places, and those are peaks of the score
@@ -36,7 +38,7 @@ def rank_moments(
             keep = nms(spans, -np.arange(len(some)), iou, top)
             if len(keep) == top or n >= len(order): break
             n *= 4
-        out.append(np.column_stack([spans[keep], np.minimum.accumulate(b[some[keep]]), scale[some[keep]]]))
+        out.append(np.column_stack([spans[keep], np.minimum.accumulate(told[q,some[keep]]), scale[some[keep]]]))
     return out
 
 # %% ../nbs/12_ranking.ipynb #c06c
@@ -57,15 +59,16 @@ def verdict(
 def best_moments(
     model:MS2D,
     logits:torch.Tensor, # scores of all moments of all scales (Q, M)
-    belief:torch.Tensor, # how good they are, 0..1 (Q, M)
     where:torch.Tensor, # their start and end, s (Q, M, 2), or (M, 2) for one video
+    overlap:torch.Tensor|None, # temporal IoU of all pairs, from `MS2D.overlap`
     scale:np.ndarray, # their scales (M,)
     video:callable, # query number -> rows of its video, from `MS2D.fine`; its sentence; its length and that of its clips, s: as `MS2D.refine` takes them
     top:int=5, # moments a query
 )->list: # one array (n, 4) a query, as `rank_moments` gives it
     "The answers of a model, the ends on feature rows where the model places them there"
+    belief,told = (f(logits, where, overlap) for f in (model.belief, model.confidence))
     place = dict(place=lambda q, spans: model.refine(spans, *video(q))) if model.cfg.refine else {}
-    return rank_moments(belief, logits, where.double().numpy(), scale, model.cfg.nms, top, **place)
+    return rank_moments(belief, logits, where.double().numpy(), scale, model.cfg.nms, top, told, **place)
 
 # %% ../nbs/12_ranking.ipynb #c06e
 def short_list(
@@ -77,7 +80,7 @@ def short_list(
     top:int=5, # moments a query
 )->list: # one array (n, 4) a query, as `rank_moments` gives it
     "The best moments of some queries"
-    _,logits,belief,where = judged
+    _,logits,_,where = judged
     scale = np.repeat(np.arange(len(model.cells)), [len(xy) for xy in model.cells])
     samples = [corpus.samples[split][i] for i in index.tolist()]
     with torch.no_grad(): heard = model.alignment.sentence(model.bag(corpus.queries[split].tokens[index])) if model.cfg.refine else None
@@ -86,7 +89,7 @@ def short_list(
     def video(q):
         s = samples[q]
         return fine(s.vid, s.duration), heard[q], s.duration, s.duration/model.counts[0]
-    return best_moments(model, logits, belief, where, scale, video, top)
+    return best_moments(model, logits, where, model.overlap(), scale, video, top)
 
 # %% ../nbs/12_ranking.ipynb #c06d
 def predict(
