@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['DATASETS', 'SPLITS', 'FACTS', 'Sample', 'timed', 'Annotations', 'read_annotations', 'summary', 'Split', 'named_split',
-           'split_title', 'FeatureStore', 'HDF5Features', 'FolderFeatures', 'open_features', 'describe', 'same_encoder',
-           'match', 'hold_out', 'validation_split']
+           'split_title', 'FeatureStore', 'HDF5Features', 'read_rows', 'FolderFeatures', 'open_features', 'describe',
+           'same_encoder', 'match', 'hold_out', 'validation_split']
 
 # %% ../nbs/01_dataset.ipynb #c04
 import csv, hashlib, json, os, re, zipfile
@@ -372,6 +372,17 @@ def _load(path):
     except (ValueError, EOFError, OSError, zipfile.BadZipFile) as e:
         raise ValueError(f"{path}: truncated or no array of numbers ({e}): extract it again") from None
     raise ValueError(f"{path}: arrays {x.files}: `features` or one array alone is needed")
+
+def read_rows(
+    path:str|Path, # a .npy, .npz or .h5 file of one video
+)->np.ndarray: # (T, D) float32
+    "The checked feature rows of a file"
+    x = _load(Path(path))
+    if x.dtype.kind not in 'uif': raise ValueError(f"{path}: type {x.dtype}, numbers are needed")
+    if x.ndim != 2 or not x.size: raise ValueError(f"{path}: shape {x.shape}, (T, D) with T >= 1 is needed: one row a time step")
+    x = x.astype(np.float32)
+    if not np.isfinite(x).all(): raise ValueError(f"{path}: NaN or Inf in {(~np.isfinite(x).all(1)).sum()} of {len(x)} rows: extract it again")
+    return x
 
 class FolderFeatures(FeatureStore):
     "A folder of `<vid>.npy`, `<vid>.npz` or `<vid>.h5`"

@@ -121,7 +121,9 @@ def tick(self:Page,
     if self.stop.is_set(): raise Stopped
     if time.monotonic() < self.told + .5: return
     self.told = time.monotonic()
-    self.say(progress=min(1., done/claimed) if claimed else 0., far=clock(done) + (f' of {clock(claimed)}' if claimed else ''))
+    times = [done, claimed] if claimed else [done]
+    far = ' of '.join(clock(t).partition('.')[0] for t in times)
+    self.say(progress=min(1., done/claimed) if claimed else 0., far=far)
 
 @patch
 def choose(self:Page,
