@@ -12,7 +12,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
 from html import escape
-from itertools import islice
 from math import inf
 from pathlib import Path
 import numpy as np
@@ -29,7 +28,14 @@ def film_strip(
 )->np.ndarray: # (shots, H, W, 3) uint8
     "What is seen in the middle of each of `shots` equal parts"
     if shots < 1: raise ValueError(f"shots is at least 1, got {shots}")
-    pictures = [*islice(video.frames(shots/seconds, height, as_seen=True), shots)]
+    if not 0 < seconds < inf: raise ValueError(f"seconds is {seconds}: the length of the video is needed")
+    times,pictures,size = (np.arange(shots) + .5)*seconds/shots, [], None
+    for _,t1,f in video.within([(0., 0.), *zip(times, times)]):
+        size = size or _size(f, video.aspect, height)                              # of the first frame: the others may differ
+        n = int((times < t1 - 1e-9*seconds/shots).sum()) - len(pictures)
+        if n > 0: pictures += [_picture(f, *size)]*n
+        if len(pictures) == shots: break
+    pictures = pictures or [_picture(f, *size)]                                     # it is shorter than half of a part
     return np.stack(pictures + pictures[-1:]*(shots - len(pictures)))
 
 # %% ../nbs/24_moments.ipynb #c09
@@ -87,7 +93,7 @@ def cut(
         if not 0 <= a < b: raise ValueError(f"a clip from {a} to {b} s: 0 <= start < end is needed")
     with ExitStack() as stack:
         parts = [stack.enter_context(replacing(p)) for p in paths]
-        for t0,t1,f in video.shown():
+        for t0,t1,f in video.within(spans):
             picture = None
             for k,(a,b) in enumerate(spans):
                 if not (a <= t0 < b or (t0 < a and b <= t1)): continue             # it begins in the span, or the span lies within it

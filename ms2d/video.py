@@ -52,6 +52,7 @@ def _default(streams):
     moving = [s for s in streams if not s.disposition & (Disposition.attached_pic | Disposition.timed_thumbnails)]
     return next((s for s in moving if s.disposition & Disposition.default), moving[0] if moving else None)
 
+# %% ../nbs/13_video.ipynb #c06b
 @contextmanager
 def _ffmpeg(path):
     "What FFmpeg or PyAV throws while they read `path`, as a ValueError that names it"
@@ -83,8 +84,9 @@ HELD = 16 # frames that a codec may hold back to show others first, at most
 def _decoded(file, stream, path, about):
     "Frames in the order in which they are seen; `about` tells what came with them"
     import av
-    stream.codec_context.thread_type = 'AUTO'
-    stream.codec_context.thread_count = torch.get_num_threads()
+    if not stream.codec_context.is_open:
+        stream.codec_context.thread_type = 'AUTO'
+        stream.codec_context.thread_count = torch.get_num_threads()
     with _ffmpeg(path):
         for packet in file.demux(stream):
             if about.lag is None: about.lag = float((packet.pts - packet.dts)*packet.time_base) if packet.pts and packet.dts is not None else 0.
@@ -94,6 +96,7 @@ def _decoded(file, stream, path, about):
                 continue
             yield from frames
 
+# %% ../nbs/13_video.ipynb #c11b
 def _one_clock(held, base):
     "How many of the held stamps, from the first on, are of one clock"
     known = [(k, t) for k,(t,_) in enumerate(held) if t is not None]
@@ -128,6 +131,8 @@ def _sorted(frames):
 # %% ../nbs/13_video.ipynb #c11a
 def _jump(path, last, t): return ValueError(f"{path}: time stamps jump from {last:.0f} to {t:.0f} s: damaged? Convert it with FFmpeg, or cut it in two")
 
+def _still(begin, end, claimed): return end < claimed + 1 and end - begin <= 86_400          # may one frame be seen that long? s
+
 def _clocked(stamps, zero, step, path, claimed, last):
     "(seconds or None, frame): seconds count from `zero` and never go back"
     shift = 0.
@@ -137,10 +142,11 @@ def _clocked(stamps, zero, step, path, claimed, last):
             if t is None or not 0 <= t < 60: shift,t = -(t or 0.),0.             # no start is known, or none to be believed
         elif t is None: last += step
         elif t < last - 1: shift,t = shift + last + step - t,last + step          # the clock starts anew
-        elif t - last > 600 and t > claimed + 1: raise _jump(path, last, t)
+        elif t - last > 600 and not _still(last, t, claimed): raise _jump(path, last, t)
         last = last if t is None else max(t, last or 0.)
         yield t, f
 
+# %% ../nbs/13_video.ipynb #c11c
 def _spread(group, at, until, step):
     "(seconds, frame) for frames of which the first is seen `at`, the others before `until`"
     gap = min(step, (until - at)/len(group))
@@ -161,6 +167,8 @@ def _stamped(frames, zero, step, path, claimed=0., last=None):
     if group: yield from _spread(group, at, inf, step)
 
 # %% ../nbs/13_video.ipynb #c12
+class _Astray(Exception): "Parts of a film would not be what they are when it is read from its begin"
+
 TABLED = 'mov matroska avi asf flv'.split() # containers that say how long they are; of others FFmpeg guesses it from the stamps
 
 @patch
@@ -168,6 +176,7 @@ def _run(self:Video, file, stream, frames, zero, about, last=None):
     "Start and end (s) of each frame from here on, and the frame; `last` is None where the file begins"
     step,claimed = 1/_rate(stream), _claim(file, stream)
     known = claimed if file.format.name.split(',')[0] in TABLED else 0.
+    self.aspect = float(stream.sample_aspect_ratio or 1)
     f,heard,seen = None,-inf,0
     for t,new in _stamped(frames, zero, step, self.path, known, last):
         if self.tick and t >= heard + 1:
@@ -179,8 +188,9 @@ def _run(self:Video, file, stream, frames, zero, about, last=None):
         t0 = 0. if f is None and last is None else t
         f,at = new,t
     if f is None: raise ValueError(f"{self.path}: no frame can be decoded ({about.lost} packets are damaged): copy or download it again")
-    end = at + (_length(f) or (at/seen if seen and last is None else step))          # else it is seen as long as the mean frame
-    if end - at > 600 and end > known + 1: raise _jump(self.path, at, end)
+    if last is not None and not _length(f): raise _Astray
+    end = at + (_length(f) or (at/seen if seen else step))                           # else it is seen as long as the mean frame
+    if end - at > 600 and not _still(at, end, known): raise _jump(self.path, at, end)
     if last is None: self._ended(end, claimed, about.lost)
     yield t0, end, f
 
@@ -191,6 +201,7 @@ def _rate(stream):
 
 def _length(f): return max(0., float(f.duration*f.time_base)) if f.duration and f.time_base else 0.      # s
 
+# %% ../nbs/13_video.ipynb #c12b
 @patch
 def _ended(self:Video, seconds, claimed, lost):
     "What is known when the last frame was read"
@@ -207,7 +218,6 @@ def shown(self:Video): # yields start and end (s) and an `av.VideoFrame`
         first = [*itertools.islice(frames, 1)]                                       # now `lag` is known
         avi = file.format.name == 'avi'                                              # it has no stamps but counts frames as they are stored
         zero = about.lag or 0. if avi else (file.start_time or 0)/1e6
-        self.aspect = float(stream.sample_aspect_ratio or 1)
         yield from self._run(file, stream, itertools.chain(first, frames), zero, about)
 
 # %% ../nbs/13_video.ipynb #c16
@@ -217,10 +227,17 @@ def _size(f, aspect, most):
     scale = min(1., most/min(w, h)) if most else 1.
     return max(1, round(w*scale)), max(1, round(h*scale))
 
+def _upright(x, f):
+    "The pixels (H, W, 3) of a frame, turned and mirrored as its display matrix says"
+    matrix = f.side_data.get('DISPLAYMATRIX')
+    if matrix is None: return x
+    a,b,_,c,d = map(int, np.frombuffer(matrix, np.int32, 5))
+    if abs(a) + abs(d) < abs(b) + abs(c): x,a,d = x.transpose(1, 0, 2),c,b
+    return np.ascontiguousarray(x[::-1 if d < 0 else 1, ::-1 if a < 0 else 1])
+
 def _picture(f, w, h):
     "The pixels of a frame (H, W, 3) uint8, upright"
-    x = f.to_ndarray(format='rgb24', width=w, height=h, interpolation='AREA' if w < f.width else 'BILINEAR')
-    return np.ascontiguousarray(np.rot90(x, round(f.rotation/90)))
+    return _upright(f.to_ndarray(format='rgb24', width=w, height=h, interpolation='AREA' if w < f.width else 'BILINEAR'), f)
 
 @patch
 def frames(self:Video,
@@ -241,6 +258,74 @@ def frames(self:Video,
             k += 1
         if t1 >= end: break
     if not k: yield _picture(f, *size)
+
+# %% ../nbs/13_video.ipynb #w01
+def _rising(frames, about):
+    "The frames, if all stamps rise and nothing is damaged"
+    last = -inf
+    for f in frames:
+        if f.pts is None or f.pts <= last or about.lost: raise _Astray
+        last = f.pts
+        yield f
+
+@patch
+def _start(self:Video, file, stream, zero, last=None):
+    "What is seen from the place on where the file is, and the first stamp (s) there"
+    about = SimpleNamespace(lost=0, lag=None)
+    frames = _rising(_decoded(file, stream, self.path, about), about)
+    first = next(frames, None)
+    if first is None: raise _Astray
+    return self._run(file, stream, itertools.chain([first], frames), zero, about, last), float(first.pts*first.time_base) - zero
+
+def _key(stream, t):
+    "Stamp of the last key frame that the index has at or before `t` s of the stream's clock, and its seconds; 0, -inf: none"
+    entries = stream.index_entries
+    k = entries.search_timestamp(floor(t/stream.time_base))
+    return (0, -inf) if k < 0 else (entries[k].timestamp, float(entries[k].timestamp*stream.time_base))
+
+# %% ../nbs/13_video.ipynb #w02
+def _meets(x, a, b): return x[1] > a - 1e-6 and x[0] <= b + 1e-6                      # a frame, and a span or a moment
+
+@patch
+def _leaps(self:Video, spans):
+    "As `within`, where leaping does what reading does; spans are apart and rise"
+    with self._opened() as (file,stream):
+        if file.format.name.split(',')[0] not in ('mov', 'matroska') or not stream.time_base: raise _Astray
+        zero,early = (file.start_time or 0)/1e6, max(.5, HELD/_rate(stream))        # an index may have the time of decoding, which is earlier
+        with _ffmpeg(self.path): file.seek(0)                                      # Matroska's index is read now
+        run,now = self._start(file, stream, zero)
+        if not 0 <= now < 60: raise _Astray
+        t1,x = -1.,None
+        for a,b in spans:
+            stamp,at = _key(stream, a - early + zero)
+            if at - zero > now + early:
+                with _ffmpeg(self.path): file.seek(stamp, stream=stream)
+                stream.codec_context.flush_buffers()
+                run,now = self._start(file, stream, zero, -inf)
+                if now > a: raise _Astray
+            if x and t1 > b + 1e-6: continue                                              # the last frame lasts until after this span, too
+            for x in run:
+                now = t1 = x[1]
+                if _meets(x, a, b): yield x
+                if t1 > b + 1e-6: break
+
+@patch
+def within(self:Video,
+    spans, # start and end (s) of each; the same for the frame of one moment
+): # yields start and end (s) and an `av.VideoFrame`
+    "The frames that are seen in some spans, in order, each once"
+    apart,done = [],-1.
+    for a,b in sorted(tuple(map(float, s)) for s in spans):
+        if apart and a <= apart[-1][1]: apart[-1] = apart[-1][0],max(b, apart[-1][1])
+        else: apart.append((a, b))
+    try:
+        for x in self._leaps(apart):
+            yield x
+            done = x[0]
+        return
+    except (_Astray, ValueError): pass                                             # what is wrong is said when it is read as a whole
+    for x in self.shown():
+        if x[0] > done and any(_meets(x, a, b) for a,b in apart): yield x
 
 # %% ../nbs/13_video.ipynb #c25
 @dataclass
