@@ -52,6 +52,7 @@ class Page:
         show=lambda changes: None, # takes what changed of the state
     ):
         self.cfg,self.show,self.retriever = cfg,show,Retriever(project_root()/cfg.run, encoder=cfg.encoder)
+        self.retriever.reader                                                       # a page that can read no video says so at once
         folder = project_root()/(cfg.folder or tempfile.gettempdir())
         folder.mkdir(parents=True, exist_ok=True)
         self.home = tempfile.TemporaryDirectory(prefix=f'page-{os.getpid()}-', dir=folder)
