@@ -52,7 +52,7 @@ class Page:
         show=lambda changes: None, # takes what changed of the state
     ):
         self.cfg,self.show,self.retriever = cfg,show,Retriever(project_root()/cfg.run, encoder=cfg.encoder)
-        self.retriever.reader                                                       # a page that can read no video says so at once
+        self.retriever.reader                                                 # a page that can read no video says so at once
         folder = project_root()/(cfg.folder or tempfile.gettempdir())
         folder.mkdir(parents=True, exist_ok=True)
         self.home = tempfile.TemporaryDirectory(prefix=f'page-{os.getpid()}-', dir=folder)
@@ -64,22 +64,26 @@ class Page:
         self.state = dict(videos=names, first=first, chosen='', src='', seconds=0., strip=[], examples=[], answers=[],
                           message='', kind='', turn=0, limit=cfg.limit, progress=0., far='')
 
-    def offered(self)->dict: # name -> Choice
-        "The videos to begin with"
-        if self.cfg.videos: return {n: Choice(p.absolute()) for n,p in find_videos(project_root()/self.cfg.videos).items()}
-        folder = Path(self.retriever.cfg.annotations)
-        if self.retriever.cfg.dataset != 'world' or not (folder/'world.json').exists(): return {}
-        return {f'Moving shapes {i+1}': Choice(*film) for i,film in enumerate(world_films(folder).items())}
+# %% ../nbs/25_page.ipynb #c09b
+@patch
+def offered(self:Page)->dict: # name -> Choice
+    "The videos to begin with"
+    if self.cfg.videos: return {n: Choice(p.absolute()) for n,p in find_videos(project_root()/self.cfg.videos).items()}
+    folder = Path(self.retriever.cfg.annotations)
+    if self.retriever.cfg.dataset != 'world' or not (folder/'world.json').exists(): return {}
+    return {f'Moving shapes {i+1}': Choice(*film) for i,film in enumerate(world_films(folder).items())}
 
-    def say(self, **changes):
-        "Change the state and show it"
-        self.state |= changes
-        self.show(changes)
+@patch
+def say(self:Page, **changes):
+    "Change the state and show it"
+    self.state |= changes
+    self.show(changes)
 
-    def new_file(self, suffix):
-        "A name that no file of this page had before"
-        self.made += 1
-        return Path(self.home.name)/f'{self.made}{suffix}'
+@patch
+def new_file(self:Page, suffix:str)->Path:
+    "A name that no file of this page had before"
+    self.made += 1
+    return Path(self.home.name)/f'{self.made}{suffix}'
 
 # %% ../nbs/25_page.ipynb #c10
 @patch
@@ -168,6 +172,7 @@ def forget(self:Page)->dict: # changes of the state: none
     self.coming = None
     return {}
 
+# %% ../nbs/25_page.ipynb #c21a
 @patch
 def begin(self:Page,
     name:str, # of the file, as its owner calls it
@@ -175,14 +180,14 @@ def begin(self:Page,
 )->Coming:
     "Room for a file, or an error that says why there is none"
     self.forget()
-    own = {n: c.path.stat().st_size for n,c in self.choices.items() if Path(self.home.name) in c.path.parents and n != name}
-    again,cfg = 'reload the page to begin anew',self.cfg
-    if len(label(name, 'the name of a file', 'upload')) > 255: raise ValueError("the name of this file has more than 255 letters: give it a shorter one")
+    if len(label(name, 'the name of a file', 'upload')) > 255: raise ValueError("the name has more than 255 letters: give the file a shorter one")
     if type(size) is not int or size < 0: raise ValueError(f"{name} does not say how large it is: upload it again")
-    if size > cfg.limit*1e6: raise ValueError(f"{name} has {size/1e6:,.1f} MB, and no more than {cfg.limit} MB can be uploaded: cut it or save it smaller")
-    if len(own) >= cfg.uploads: raise ValueError(f"{len(own)} files were uploaded, and no more than {cfg.uploads} can be: {again}")
-    if sum(own.values()) + size > cfg.total*1e6:
-        raise ValueError(f"{name} has {size/1e6:,.1f} MB, and of {cfg.total} MB there are {cfg.total - sum(own.values())/1e6:,.1f} left: {again}")
+    cfg,home,has = self.cfg,Path(self.home.name),f'{name} has {size/1e6:,.1f} MB'
+    if size > cfg.limit*1e6: raise ValueError(f"{has}, and no more than {cfg.limit} MB can be uploaded: cut it or save it smaller")
+    sizes = [c.path.stat().st_size for n,c in self.choices.items() if home in c.path.parents and n != name]
+    left,again = cfg.total - sum(sizes)/1e6,'reload the page to begin anew'
+    if len(sizes) >= cfg.uploads: raise ValueError(f"{len(sizes)} files were uploaded, and no more can be: {again}")
+    if size > left*1e6: raise ValueError(f"{has}, and of {cfg.total} MB for all uploads {left:,.1f} are left: {again}")
     suffix = Path(name).suffix[:8]
     return Coming(name, size, self.new_file(suffix if suffix[1:].isalnum() and suffix.isascii() else ''))
 
@@ -203,10 +208,12 @@ def upload(self:Page,
         raise ValueError("the pieces of this file did not come one after the other: upload it again")
     with open(file.path, 'ab') as f: f.write(data)
     if (have := have + len(data)) < size:
-        return dict(progress=have/size, far=f'{have/1e6:.0f} of {size/1e6:.0f} MB', message=f'Uploading {name} …', kind='busy')
+        far = f'{have/1e6:.0f} of {size/1e6:.0f} MB'
+        return dict(progress=have/size, far=far, message=f'Uploading {name} …', kind='busy')
     self.coming = None
     return self.take(file)
 
+# %% ../nbs/25_page.ipynb #c21c
 @patch
 def take(self:Page,
     file:Coming, # all of it is there
@@ -252,7 +259,8 @@ def do(self:Page,
 )->None:
     "Do what was asked for, and show what came of it"
     ready = dict(progress=0., far='')
-    changes = ready | dict(message='Something went wrong here: the window in which the page was started says what.', kind='error')
+    broken = 'Something went wrong here: the window in which the page was started says what.'
+    changes = ready | dict(message=broken, kind='error')
     act = dict(choose=self.choose, find=self.find, upload=self.upload, convert=self.convert, forget=self.forget)
     self.stop.clear()
     try: changes = ready | dict(message='', kind='') | act[what](**given)
@@ -265,21 +273,24 @@ def _report(job):
     "What nobody foresaw goes to the window in which the page was started"
     if e := job.exception(): traceback.print_exception(e, file=sys.__stderr__)
 
+def _static(name): return (project_root()/'ms2d'/'static'/name).read_text(encoding='utf-8')
+
 def show_page(
     page:Page,
 ): # a widget to display
     "The page as a Jupyter widget"
     import anywidget, traitlets
-    html,script,looks = ((project_root()/'ms2d'/'static'/f'page.{k}').read_text(encoding='utf-8') for k in ('html', 'js', 'css'))
+    script = f"const HTML = {json.dumps(_static('page.html'))}\n{_static('page.js')}"
     traits = {k: traitlets.Any().tag(sync=True) for k in page.state}
-    view = type('View', (anywidget.AnyWidget,), dict(_esm=f'const HTML = {json.dumps(html)}\n{script}', _css=looks, **traits))(**page.state)
-    line = ThreadPoolExecutor(1)
+    kind = type('View', (anywidget.AnyWidget,), dict(_esm=script, _css=_static('page.css'), **traits))
+    view,line = kind(**page.state),ThreadPoolExecutor(1)
     def show(changes):
         with view.hold_sync():
             for k,v in changes.items(): setattr(view, k, v)
     def hear(view, message, buffers):
-        if message.get('what') == 'cancel': page.stop.set()
-        else: line.submit(page.do, **message, **({'data': bytes(buffers[0])} if buffers else {})).add_done_callback(_report)
+        if message.get('what') == 'cancel': return page.stop.set()
+        given = message | ({'data': bytes(buffers[0])} if buffers else {})
+        line.submit(page.do, **given).add_done_callback(_report)
     page.show = show
     view.on_msg(hear)
     return view
