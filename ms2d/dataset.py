@@ -148,14 +148,14 @@ def _captions(path, ann, split):
 
 # %% ../nbs/01_dataset.ipynb #c27
 def _moment(x, note, where):
-    "Start and end of one jsonl object: NaN where it has none"
+    "Start and end of one jsonl object, NaN where it has none, and all its moments where it has several"
     windows = x.get('relevant_windows') or ([[x.get('start', nan), x.get('end', nan)]] if {'start', 'end'} & set(x) else [])
-    if not windows: return nan,nan
+    if not windows: return nan,nan,()
     if not all(isinstance(w, (list, tuple)) and len(w) == 2 for w in windows):
         raise ValueError(f"{where}: relevant_windows {windows!r}: [[start, end], ...] is needed")
     if len(windows) > 1: note['several'] = note.get('several', 0) + 1
     times = [tuple(_number(nan if t is None else t, k, where) for k,t in zip(('start', 'end'), w)) for w in windows]
-    return max(times, key=lambda w: w[1]-w[0])
+    return *max(times, key=lambda w: w[1]-w[0]), tuple(times) if len(times) > 1 else ()
 
 def _jsonl(path, ann, split):
     "Add the queries of one jsonl file"
@@ -168,14 +168,30 @@ def _jsonl(path, ann, split):
         qid = str(x.get('qid', f'{split}_{n}'))
         if qid in seen: raise ValueError(f"{where}: qid {qid!r} stands in line {seen[qid]} already: give every query its own")
         seen[qid] = n
-        d,(s,e) = _number(x['duration'], 'duration', where),_moment(x, ann.note(split), where)
-        ann.add(split, Sample(qid, str(x['vid']), str(x['query']).strip(), d, s, e), where, slack=1., strict=True)
+        d,(s,e,windows) = _number(x['duration'], 'duration', where),_moment(x, ann.note(split), where)
+        ann.add(split, Sample(qid, str(x['vid']), str(x['query']).strip(), d, s, e, windows), where, slack=1., strict=True)
+
+# %% ../nbs/01_dataset.ipynb #c29b
+_QVHIGHLIGHTS = dict(train=['train_release'], val=['val_release'], test=['test_with_gt', 'test_release'])
+
+def _qvhighlights(folder):
+    "QVHighlights' jsonl files"
+    ann = Annotations()
+    for split,names in _QVHIGHLIGHTS.items():
+        there = [p for n in names if (p := Path(folder)/f'highlight_{n}.jsonl').is_file()]
+        if not there: continue
+        part = Annotations()
+        _jsonl(there[0], part, 'hidden')          # under this name queries may lack their moments, those of test too
+        if part: ann[split],ann.notes[split] = part['hidden'],part.note('hidden')
+    if not ann: raise FileNotFoundError(f"no query in {folder}: qvhighlights reads highlight_{{train,val}}_release.jsonl and "
+                                        "highlight_test_with_gt.jsonl or highlight_test_release.jsonl there")
+    return ann
 
 # %% ../nbs/01_dataset.ipynb #c31
-DATASETS = ('world', 'charades_sta', 'activitynet_captions', 'tacos', 'jsonl')
+DATASETS = ('world', 'charades_sta', 'activitynet_captions', 'tacos', 'qvhighlights', 'jsonl')
 
 def read_annotations(
-    dataset:str, # 'world', 'charades_sta', 'activitynet_captions', 'tacos' or 'jsonl'
+    dataset:str, # 'world', 'charades_sta', 'activitynet_captions', 'tacos', 'qvhighlights' or 'jsonl'
     folder:str|Path, # folder with the files of the data set under their published names
 )->Annotations: # {'train': [Sample, ...], 'val': ..., 'test': ...}; a split without file or queries has no key
     "The checked samples of every split"
@@ -183,6 +199,7 @@ def read_annotations(
     if not Path(folder).is_dir():
         raise FileNotFoundError(f"annotations folder {folder} does not exist: pass the folder that holds the files of {dataset}")
     if dataset == 'charades_sta': return _charades(folder)
+    if dataset == 'qvhighlights': return _qvhighlights(folder)
     ann,(suffix,read) = Annotations(),('jsonl', _jsonl) if dataset == 'jsonl' else ('json', _captions)
     for split in ('train', 'val', 'test'):
         path = Path(folder)/f'{split}.{suffix}'
@@ -208,7 +225,8 @@ SPLITS = dict(
     charades_sta={'train': Split('train', 12_404, 5_336), 'test': Split('test', 3_720, 1_334), 'test-3158': Split('test', 3_158, 1_225, within=True)},
     activitynet_captions={'train': Split('train', 37_417, 10_009), 'val': Split('val', 17_505, 4_917), 'test': Split('test', 17_031, 4_885),
                           'val_1': Split('val', 17_505, 4_917), 'val_2': Split('test', 17_031, 4_885)},
-    tacos={'train': Split('train', 9_790, 75), 'val': Split('val', 4_436, 27), 'test': Split('test', 4_001, 25)})
+    tacos={'train': Split('train', 9_790, 75), 'val': Split('val', 4_436, 27), 'test': Split('test', 4_001, 25)},
+    qvhighlights={'train': Split('train', 7_218, 7_100), 'val': Split('val', 1_550, 1_519), 'test': Split('test', 1_542, 1_529)})
 
 def named_split(
     ann:Annotations, # what `read_annotations` gave

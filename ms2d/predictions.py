@@ -140,7 +140,7 @@ def read_predictions(
 class Evaluation(Parameters):
     "Which predictions to evaluate, on what"
     predictions: str = 'reports/train/predictions.jsonl' # JSONL: qid (or vid and query), pred_relevant_windows
-    dataset: str = 'world' # world, charades_sta, activitynet_captions, tacos or jsonl
+    dataset: str = 'world' # world, charades_sta, activitynet_captions, tacos, qvhighlights or jsonl
     annotations: str = '' # folder of the annotations; world: where to make it (data/world)
     split: str = 'test' # queries to evaluate: train, val, test, or a published list: test-3158 (charades_sta), val_1, val_2 (activitynet_captions)
     flaws: str = 'error' # flawed or missing lines: 'error', or 'miss': count them as misses
