@@ -11,6 +11,7 @@ __all__ = ['CONVENTIONS', 'LENGTHS', 'temporal_iou', 'nms', 'Convention', 'true_
 from collections import Counter
 from dataclasses import dataclass, replace
 import numpy as np
+from .core import shown
 from .text import tokenize
 
 # %% ../nbs/09_metrics.ipynb #c06
@@ -112,10 +113,10 @@ def _convention(convention):
 def _windows(p, name):
     "The windows of one query, `name`, as an array (n, 2 or 3)"
     try: x = np.asarray(p, float)
-    except (TypeError, ValueError): x = np.zeros(1)  # ragged or no numbers: reported below
-    if x.size == 0 and x.ndim < 3: return np.zeros((0,3))
+    except (TypeError, ValueError, OverflowError): x = np.zeros(1)  # ragged, no numbers, or 10**400: reported below
+    if x.ndim in (1,2) and not len(x): return np.zeros((0,3))
     if x.ndim != 2 or x.shape[1] not in (2,3):
-        raise ValueError(f"{name}: windows are rows [start, end] or [start, end, score] of numbers, best first: got {str(p):.80}")
+        raise ValueError(f"{name}: windows are rows [start, end] or [start, end, score] of numbers, best first: got {shown(p)}")
     return x
 
 def _flat(
@@ -178,9 +179,9 @@ def _truths(samples):
     return np.array([s.duration for s in samples], float), T
 
 # %% ../nbs/09_metrics.ipynb #c32
-def _score(predictions, samples, convention):
-    "Convention, windows (Q, n, 2), truths (Q, W, 2), durations (Q,) and IoU (Q, n, W)"
-    c,qids = _convention(convention),[s.qid for s in samples]
+def _answers(predictions, samples):
+    "The windows of every query (n, 2 or 3) in the order of `samples`, checked"
+    qids = [s.qid for s in samples]
     if not qids: raise ValueError("no samples to evaluate: got an empty list; is this the split you meant?")
     known = set(qids)
     if len(known) < len(qids):
@@ -188,16 +189,41 @@ def _score(predictions, samples, convention):
     unknown = [q for q in predictions if q not in known]
     if unknown: raise ValueError(f"{len(unknown)} predictions answer queries that are not in these {len(qids)} samples, such as "
                                  f"{', '.join(map(repr, unknown[:5]))}: is it another split? samples look like {qids[0]!r}")
+    windows = [_windows(predictions.get(q, ()), f"query {q!r}") for q in qids]
+    _check(_flat(windows), lambda q: f"query {qids[q]!r}")
+    return windows
+
+def _score(windows, samples, c):
+    "Windows (Q, n, 2), truths (Q, W, 2), durations (Q,) and IoU (Q, n, W) under the convention `c`"
     d,T = _truths(samples)
-    spans,_,query,rank = flat = _flat([_windows(predictions.get(q, ()), f"query {q!r}") for q in qids])
-    _check(flat, lambda q: f"query {qids[q]!r}")
-    P = np.full((len(qids), rank.max(initial=0)+1, 2), np.nan)
+    spans,_,query,rank = _flat(windows)
+    P = np.full((len(d), rank.max(initial=0)+1, 2), np.nan)
     P[query,rank] = spans
     if c.clip: P = np.clip(P, 0, d[:,None,None])
     if c.clip_truth: T = np.minimum(T, d[:,None,None])
     unit = np.where(d > 0, d, 1)[:,None,None] if c.fraction else 1.
-    iou = temporal_iou((P/unit)[:,:,None], (T/unit)[:,None], c.extra)
-    return c, P, T, d, iou
+    return P, T, d, temporal_iou((P/unit)[:,:,None], (T/unit)[:,None], c.extra)
+
+# %% ../nbs/09_metrics.ipynb #c33b
+def _parts(
+    windows:list, # of every query (n, 2 or 3)
+    samples:list, # the queries
+    most:int=2_000_000, # IoUs in a part, padding included, unless one query has more
+)->list: # of slices
+    "Queries that are scored at once"
+    out,first,n,W = [],0,1,1
+    for q,(x,s) in enumerate(zip(windows, samples)):
+        n,W = max(n, len(x)),max(W, len(s.windows))
+        if q > first and n*W*(q - first + 1) > most:
+            out.append(slice(first, q))
+            first,n,W = q,max(1, len(x)),max(1, len(s.windows))
+    return out + [slice(first, len(samples))]
+
+def _figures(predictions, samples, convention, f, *args):
+    "Figures `f` of every query: name -> (Q,)"
+    c,windows = _convention(convention),_answers(predictions, samples)
+    parts = [f(c, *_score(windows[p], samples[p], c), *args) for p in _parts(windows, samples)]
+    return {k: np.concatenate([x[k] for x in parts]) for k in parts[0]}
 
 # %% ../nbs/09_metrics.ipynb #c35
 def _suppress(c, spans, top, *values):
@@ -226,6 +252,14 @@ def average_precision(
     return (tp*best).sum(1)/np.asarray(truths)[:,None]
 
 # %% ../nbs/09_metrics.ipynb #c43
+def _hits(c, P, T, d, iou, ranks, ious):
+    "Hits, IoU and average precision under the convention `c`: name -> (Q,)"
+    best, = _suppress(c, P, max((1,)+tuple(ranks)), iou.max(-1))
+    out = {f'R@{r} IoU={m:g}': c.hit(best[:,:r], m).any(1).astype(float) for r in ranks for m in ious} | {'mIoU': best[:,0]}
+    if not c.ap: return out
+    ap = average_precision(iou[:,:c.ap_top], (~np.isnan(T[...,0])).sum(1), c.ap)
+    return out | {'mAP': ap.mean(1), **{f'mAP@{m:g}': x for m,x in zip(c.ap, ap.T) if m in c.ap_each}}
+
 def per_query(
     predictions:dict, # qid -> windows (n, 2 or 3): start, end in seconds and perhaps a score, best first
     samples:list, # the queries with their true moments: `ms2d.dataset.Sample`
@@ -236,12 +270,7 @@ def per_query(
     "Hits, IoU and, where the convention has it, average precision of every query"
     if not all(0 < m <= 1 for m in ious): raise ValueError(f"IoU thresholds lie in 0 < m <= 1, not in percent: got {ious}")
     if not all(isinstance(r, int) and r > 0 for r in ranks): raise ValueError(f"ranks are whole numbers from 1: got {ranks}")
-    c,P,T,_,iou = _score(predictions, samples, convention)
-    best, = _suppress(c, P, max((1,)+tuple(ranks)), iou.max(-1))
-    out = {f'R@{r} IoU={m:g}': c.hit(best[:,:r], m).any(1).astype(float) for r in ranks for m in ious} | {'mIoU': best[:,0]}
-    if not c.ap: return out
-    ap = average_precision(iou[:,:c.ap_top], (~np.isnan(T[...,0])).sum(1), c.ap)
-    return out | {'mAP': ap.mean(1), **{f'mAP@{m:g}': x for m,x in zip(c.ap, ap.T) if m in c.ap_each}}
+    return _figures(predictions, samples, convention, _hits, ranks, ious)
 
 def evaluate(
     predictions:dict, # qid -> windows (n, 2 or 3): start, end in seconds and perhaps a score, best first
@@ -256,6 +285,13 @@ def evaluate(
     return figures | dict(queries=len(samples), missing=missing, convention=_convention(convention).name)
 
 # %% ../nbs/09_metrics.ipynb #c57
+def _nearness(c, P, T, d, iou, ranks, ious):
+    "Hits weighed by their nearness: name -> (Q,)"
+    off = np.abs(P[:,:,None] - T[:,None])/np.where(d > 0, d, 1)[:,None,None,None]
+    near = np.nan_to_num(np.clip(1 - off, 0, 1).prod(-1))
+    each = _suppress(c, P, max(ranks), *((c.hit(iou, m)*near).max(-1) for m in ious))
+    return {f'dR@{r} IoU={m:g}': x[:,:r].max(1) for r in ranks for m,x in zip(ious, each)}
+
 def discounted_recall(
     predictions:dict, # qid -> windows (n, 2 or 3), best first, seconds
     samples:list, # the queries with their true moments
@@ -264,11 +300,7 @@ def discounted_recall(
     ious:tuple=(.3,.5,.7), # m of IoU=m
 )->dict: # percent: 'dR@1 IoU=0.3', ..
     "Recall in which a hit counts for how near its start and its end are"
-    c,P,T,d,iou = _score(predictions, samples, convention)
-    off = np.abs(P[:,:,None] - T[:,None])/np.where(d > 0, d, 1)[:,None,None,None]
-    near = np.nan_to_num(np.clip(1 - off, 0, 1).prod(-1))
-    each = _suppress(c, P, max(ranks), *((c.hit(iou, m)*near).max(-1) for m in ious))
-    return {f'dR@{r} IoU={m:g}': float(100*x[:,:r].max(1).mean()) for r in ranks for m,x in zip(ious, each)}
+    return {k: 100*float(x.mean()) for k,x in _figures(predictions, samples, convention, _nearness, ranks, ious).items()}
 
 # %% ../nbs/09_metrics.ipynb #c60
 def table(
