@@ -139,7 +139,7 @@ def _flaws(
     spans,scores,query,rank = flat
     last = np.inf if durations is None else durations[query] + _SLACK
     first = -np.inf if durations is None else -_SLACK
-    with np.errstate(invalid='ignore'): rises = (rank > 0) & (np.diff(scores, prepend=0) > 0)
+    with np.errstate(invalid='ignore', over='ignore'): rises = (rank > 0) & (np.diff(scores, prepend=0) > 0)
     return {'holds NaN or Inf: look at what made it, a miss is an empty list': ~np.isfinite(np.c_[spans,scores]).all(1),
             'ends before it starts: windows are [start, end] in seconds, not [centre, width]': spans[:,1] < spans[:,0],
             'leaves the video: times are seconds from its start': (spans[:,0] < first) | (spans[:,1] > last),

@@ -6,13 +6,15 @@
 __all__ = ['write_predictions', 'Line', 'read_predictions', 'Evaluation']
 
 # %% ../nbs/16_predictions.ipynb #c03
-import json
+import json, unicodedata
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 import numpy as np
-from .metrics import _flat, _flaws, _score, _windows
-from .core import few, Parameters, replacing, stem
+from .metrics import _answers, _flat, _flaws, _windows
+from .core import few, label, need_file, Parameters, parse_json, replacing, sentence, shown, stem, text_lines, writable
 from .dataset import DATASETS
+from .text import tokenize
 
 # %% ../nbs/16_predictions.ipynb #c06
 def write_predictions(
@@ -24,15 +26,20 @@ def write_predictions(
     lacking = [s.qid for s in samples if s.qid not in predictions]
     if lacking: raise ValueError(f"{len(lacking)} of {len(samples)} queries have no prediction: {', '.join(map(str, lacking[:5]))}; "
                                  "give an empty list where there is no answer")
-    _score(predictions, samples, 'standard')  # the same checks as for a score
+    _answers(predictions, samples)  # the same checks as for a score
     with replacing(path) as part, part.open('w', encoding='utf-8') as f:
         for s in samples:
             x = _windows(predictions[s.qid], s.qid).tolist()
-            row = dict(qid=s.qid, query=s.query, vid=s.vid, duration=s.duration, pred_relevant_windows=x)
+            row = dict(qid=s.qid, query=writable(s.query, 'the sentence', f'query {s.qid!r}'), vid=s.vid, duration=s.duration, pred_relevant_windows=x)
             f.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + '\n')
     return Path(path)
 
 # %% ../nbs/16_predictions.ipynb #c09
+def _key(vid, query):
+    "What stays the same of a video and a sentence when systems rewrite them"
+    words = ' '.join(tokenize(query)) or ' '.join(unicodedata.normalize('NFC', query).lower().split())
+    return stem(vid or '').removeprefix('v_'), words
+
 @dataclass
 class Line:
     "What one line of a file says"
@@ -40,80 +47,137 @@ class Line:
     qid:str|None # as the file names the query
     vid:str|None # as the file names the video
     query:str # the sentence, '' where it is not there
-    windows:np.ndarray # (n, 2 or 3): start, end in seconds and perhaps a score
+    windows:np.ndarray|None # (n, 2 or 3): start, end in seconds and perhaps a score; None: they cannot be read
+    flaw:tuple = () # kind and what was got; (): none
 
+    @cached_property
+    def key(self)->tuple: # of text; '' for what it does not say
+        "Video and sentence, as they are compared"
+        return _key(self.vid, self.query)
+
+_WINDOWS = 'windows are rows [start, end] or [start, end, score] of numbers, best first'
+
+def _rows(x):
+    "The windows of a line, None where they are none"
+    plain = isinstance(x, list) and all(isinstance(w, list) and len(w) in (2,3) and all(type(v) in (int, float) for v in w) for w in x)
+    try: return _windows(x, '') if plain else None
+    except ValueError: return None
+
+def _name_of(row, key):
+    "What a line gives under `key`, None where that is nothing"
+    return None if row.get(key) is None else label(row[key], key, 'line')
+
+def _sentence_of(row):
+    "The sentence of a line, '' where there is none"
+    x = row.get('query')
+    return '' if x is None or isinstance(x, str) and not x.strip() else sentence(x, 'line')
+
+# %% ../nbs/16_predictions.ipynb #c09a
 def _parse(text, number):
-    "A `Line`, or the flaw of the line"
-    try: row = json.loads(text)
-    except json.JSONDecodeError as e: return f'not a JSON object ({e.msg}): is the file cut off?'
-    if not isinstance(row, dict) or 'pred_relevant_windows' not in row: return 'no pred_relevant_windows: a line is {"qid", "query", "vid", "pred_relevant_windows"}'
-    if 'qid' not in row and not {'vid', 'query'} <= row.keys(): return 'neither a qid nor vid and query: which query is answered?'
-    try: windows = _windows(row['pred_relevant_windows'], '')
-    except ValueError: return f"windows are rows [start, end] or [start, end, score] of numbers, best first: got {str(row['pred_relevant_windows']):.60}"
-    text_of = lambda key: str(row[key]) if key in row else None
-    return Line(number, text_of('qid'), text_of('vid'), text_of('query') or '', windows)
+    "A `Line`, or the flaw of the line: kind, what was got"
+    try: row = parse_json(text, 'line')
+    except ValueError as e: return 'not a JSON object: is the file cut off?', str(e).removeprefix('line: ')
+    if not isinstance(row, dict) or 'pred_relevant_windows' not in row:
+        return 'no pred_relevant_windows: a line is {"qid", "query", "vid", "pred_relevant_windows"}', shown(row)
+    try: qid,vid,query = _name_of(row, 'qid'),_name_of(row, 'vid'),_sentence_of(row)
+    except ValueError as e: return 'a qid, a vid or a query that is none: text is needed', str(e).removeprefix('line: ')
+    if qid is None and not (vid and query): return 'neither a qid nor vid and query: which query is answered?', shown(row)
+    windows = _rows(row['pred_relevant_windows'])
+    return Line(number, qid, vid, query, windows, () if windows is not None else (_WINDOWS, shown(row['pred_relevant_windows'])))
 
 def _lines(path):
-    "The lines of a file, and its flaws: {flaw: [line number, ...]}"
-    path = Path(path)
-    if not path.is_file(): raise FileNotFoundError(f"no predictions at {path}: give a .jsonl file; a run writes predictions.jsonl into its folder")
-    try: texts = path.read_text(encoding='utf-8').splitlines()
-    except UnicodeDecodeError as e: raise ValueError(f"{path}: not UTF-8 text (byte {e.start}): is it a .jsonl file?") from None
+    "The lines of a file, and its flaws: {kind: [(line number, what was got), ...]}"
+    need_file(path, 'give a .jsonl file; a run writes predictions.jsonl into its folder')
     lines,flaws = [],{}
-    for n,text in enumerate(texts, 1):
-        if not text.strip(): continue
+    for n,text in text_lines(path):
         x = _parse(text, n)
         if isinstance(x, Line): lines.append(x)
-        else: flaws.setdefault(x, []).append(n)
+        else: flaws.setdefault(x[0], []).append((n, x[1]))
     if not lines and not flaws: raise ValueError(f"{path}: no lines: did the program that wrote it end well?")
     return lines, flaws
 
 # %% ../nbs/16_predictions.ipynb #c12
-def _key(vid, query):
-    "What stays the same of a video and a sentence when systems rewrite them"
-    return stem(vid or '').removeprefix('v_'), ' '.join(query.lower().split())
+_OTHER_VIDEO = 'asks about another video than the annotations: is it another split?'
+_OTHER_SENTENCE = ('its sentence is not the one of its qid, and names no other query or several: are these other annotations? '
+                   'Where the qids are right, leave out `query`')
 
-def _name(lines, samples):
-    "Give lines without a known qid that of the query with their video and sentence; -> was it done?"
-    known = {s.qid for s in samples}
-    if any(l.qid in known for l in lines): return False
-    waiting = {}
-    for s in samples: waiting.setdefault(_key(s.vid, s.query), []).append(s.qid)
+def _differs(said, key):
+    "Do a line and a query contradict each other? A line contradicts nothing that it does not say"
+    return any(x and x != y for x,y in zip(said, key))
+
+def _by_text(lines, asked):
+    "Give each line the next query of its video and sentence; `asked`: key -> queries"
+    waiting = {k: list(v) for k,v in asked.items()}
     for l in lines:
-        fits = waiting.get(_key(l.vid, l.query))
-        if fits: l.qid,l.vid = fits.pop(0) if len(fits) > 1 else fits[0],None      # a further line of the same text is a double
-    return True
+        fits = waiting.get(l.key)
+        if not fits: continue
+        s = next((s for s in fits if s.query == l.query), fits[0])      # of two that differ in a full stop the one itself
+        if len(fits) > 1: fits.remove(s)                                # a further line of the same text is a double
+        l.qid = s.qid
+
+def _refuse(line, key):
+    "A line that contradicts the query of its qid and could not be given another"
+    other_video = line.key[0] and line.key[0] != key[0]
+    line.qid,line.flaw = None,(_OTHER_VIDEO if other_video else _OTHER_SENTENCE, shown(line.query or line.vid))
+
+# %% ../nbs/16_predictions.ipynb #c12a
+def _name(lines, samples):
+    "Give lines whose qids are unknown, or those of other sentences, the queries that they are about; -> notes"
+    of,asked = {s.qid: _key(s.vid, s.query) for s in samples},{}
+    for s in samples: asked.setdefault(of[s.qid], []).append(s)
+    known = [l for l in lines if l.qid in of]
+    wrong = [l for l in known if _differs(l.key, of[l.qid])]
+    if known and not wrong: return []
+    right = any(l.key == of[l.qid] and len(asked[l.key]) == 1 for l in known)
+    by_itself = not known or not right and all(l.vid and l.query for l in lines)
+    if by_itself: _by_text(lines, asked)
+    else:
+        for l in wrong: l.qid = asked[l.key][0].qid if len(asked.get(l.key, ())) == 1 else l.qid
+    left = [l for l in wrong if _differs(l.key, of[l.qid])]
+    for l in left: _refuse(l, of[l.qid])
+    if not known: return ['no qid of the file is known: lines were matched by video and sentence']
+    if by_itself: return [f'{len(wrong):,} lines have the qid of another sentence: all lines were matched by video and sentence']
+    moved = len(wrong) - len(left)
+    return [f'{moved:,} lines have the qid of another sentence: these were matched by video and sentence'] if moved else []
 
 # %% ../nbs/16_predictions.ipynb #c15
 def _meet(lines, samples, also):
-    "Answers by qid, flaws {flaw: [line number, ...]}, how many lines are about other queries of the annotations"
+    "Answers by qid, flaws {kind: [(line number, what was got), ...]}, how many lines are about other queries of the annotations"
     known,elsewhere,answers,flaws = {s.qid: s for s in samples},{s.qid for s in also},{},{}
-    flaw = lambda what, l: flaws.setdefault(what, []).append(l.number)
+    flaw = lambda l, kind, got='': flaws.setdefault(kind, []).append((l.number, got))
     left_out = 0
     for l in lines:
-        if l.qid not in known:
-            if l.qid in elsewhere: left_out += 1
-            else: flaw(f"no such query in these {len(known):,}, which look like {next(iter(known))!r}: is it another split?", l)
-        elif l.vid is not None and _key(l.vid, '') != _key(known[l.qid].vid, ''): flaw('asks about another video than the annotations: is it another split?', l)
-        else: answers.setdefault(l.qid, []).append(l)
-    for qid,doubles in list(answers.items()):
-        if len(doubles) < 2: continue
-        for l in doubles: flaw('a query answered more than once: keep one of the lines', l)
-        del answers[qid]
-    answers = {qid: l for qid,(l,) in answers.items()}
-    owners = list(answers.values())
-    if not owners: return answers, flaws, left_out
-    flat = _flat([l.windows for l in owners])
-    for what,bad in _flaws(flat, np.array([known[q].duration for q in answers])).items():
-        for i in np.unique(flat[2][bad]):
-            flaw(f'a window {what}', owners[i])
-            answers.pop(owners[i].qid, None)
-    return answers, flaws, left_out
+        if l.qid in known: answers.setdefault(l.qid, []).append(l)
+        elif l.qid in elsewhere: left_out += 1
+        else: flaw(l, *l.flaw or (f"no such query in these {len(known):,}, which look like {next(iter(known))!r}: is it another split?",))
+    single = [same[0] for same in answers.values() if len(same) == 1]
+    for same in answers.values():
+        for l in same if len(same) > 1 else (): flaw(l, 'a query answered more than once: keep one of the lines')
+    for l in single:
+        if l.flaw: flaw(l, *l.flaw)
+    good = {l.qid: l for l in single if not l.flaw}
+    return _inside(good, known, flaw), flaws, left_out
+
+def _inside(answers, known, flaw):
+    "The answers whose windows can be right; `flaw` is told of the others"
+    owners,lost = list(answers.values()),set()
+    flat = _flat([np.zeros((0,3)), *(l.windows for l in owners)])         # one without windows, as nothing cannot be joined
+    durations = np.array([0., *(known[q].duration for q in answers)])
+    for what,bad in _flaws(flat, durations).items():
+        for l in (owners[i - 1] for i in np.unique(flat[2][bad])):
+            flaw(l, f'a window {what}')
+            lost.add(l.qid)
+    return {q: l for q,l in answers.items() if q not in lost}
 
 # %% ../nbs/16_predictions.ipynb #c18
 def _say(flaws, total):
-    "Flaws in words, one a line"
-    return [f"{len(n):,} of {total:,} lines: {what} [line {few(n, 10)}]" for what,n in flaws.items()]
+    "Flaws in words, one kind a line"
+    got = lambda found: f" (the first: {found[0][1]})" if found[0][1] else ''
+    return [f"{len(found):,} of {total:,} lines: {kind}{got(found)} [line {few([n for n,_ in found], 10)}]" for kind,found in flaws.items()]
+
+def _repeats(windows):
+    "Does a query have the same window twice?"
+    return len({*map(tuple, windows[:,:2].tolist())}) < len(windows)
 
 def read_predictions(
     path:str|Path, # JSONL, a query a line
@@ -124,15 +188,16 @@ def read_predictions(
     "Predictions from a file"
     if flaws not in ('error', 'miss'): raise ValueError(f"flaws is {flaws!r}: 'error', or 'miss' to count them as misses")
     lines,broken = _lines(path)
-    total,notes = len(lines) + sum(map(len, broken.values())),[]
-    if _name(lines, [*samples, *also]): notes.append('no qid of the file is known: lines were matched by video and sentence')
+    total,notes = len(lines) + sum(map(len, broken.values())),_name(lines, [*samples, *also])
     answers,more,left_out = _meet(lines, samples, also)
     if left_out: notes.append(f'{left_out:,} lines answer queries outside this split: left out')
     said,named = _say(broken | more, total),{l.qid for l in lines}
     lacking = [s.qid for s in samples if s.qid not in named]
     if lacking: said.append(f"{len(lacking):,} of {len(samples):,} queries are missing: {few(lacking)}; an empty list of windows is a miss")
-    if said and flaws == 'error': raise ValueError('\n  '.join([f"{path}:", *said, "mend the file, or pass flaws='miss' to count these queries as misses"]))
+    if said and flaws == 'error':
+        raise ValueError('\n  '.join([f"{path}:", *notes, *said, "mend the file, or pass flaws='miss' to count these queries as misses"]))
     if said: notes += [*said, f"{len(samples) - len(answers):,} of {len(samples):,} queries are counted as misses for this"]
+    if n := sum(_repeats(l.windows) for l in answers.values()): notes.append(f'{n:,} queries have the same window more than once: it counts as a wrong answer there')
     return {s.qid: answers[s.qid].windows for s in samples if s.qid in answers}, notes
 
 # %% ../nbs/16_predictions.ipynb #c23
