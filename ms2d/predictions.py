@@ -38,7 +38,8 @@ def write_predictions(
 def _key(vid, query):
     "What stays the same of a video and a sentence when systems rewrite them"
     words = ' '.join(tokenize(query)) or ' '.join(unicodedata.normalize('NFC', query).lower().split())
-    return stem(vid or '').removeprefix('v_'), words
+    name = stem(vid or '')
+    return name.removeprefix('v_') or name, words
 
 @dataclass
 class Line:
