@@ -56,11 +56,12 @@ class Line:
         "Video and sentence, as they are compared"
         return _key(self.vid, self.query)
 
-_WINDOWS = 'windows are rows [start, end] or [start, end, score] of numbers, best first'
+_MOST = 100_000 # windows of a query: more are an accident
+_WINDOWS = f'windows are rows [start, end] or [start, end, score] of numbers, best first, {_MOST:,} at most'
 
 def _rows(x):
     "The windows of a line, None where they are none"
-    plain = isinstance(x, list) and all(isinstance(w, list) and len(w) in (2,3) and all(type(v) in (int, float) for v in w) for w in x)
+    plain = isinstance(x, list) and len(x) <= _MOST and all(isinstance(w, list) and len(w) in (2,3) and all(type(v) in (int, float) for v in w) for w in x)
     try: return _windows(x, '') if plain else None
     except ValueError: return None
 
