@@ -189,6 +189,9 @@ def read_predictions(
 )->tuple[dict, list]: # qid -> windows (n, 3 or 2), best first, s; notes on what was done
     "Predictions from a file"
     if flaws not in ('error', 'miss'): raise ValueError(f"flaws is {flaws!r}: 'error', or 'miss' to count them as misses")
+    if not samples: raise ValueError("no samples to answer: got an empty list; is this the split you meant?")
+    mine = {s.qid for s in samples}
+    also = [s for s in also if s.qid not in mine]
     lines,broken = _lines(path)
     total,notes = len(lines) + sum(map(len, broken.values())),_name(lines, [*samples, *also])
     answers,more,left_out = _meet(lines, samples, also)
