@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 import numpy as np
-from .metrics import _answers, _flat, _flaws, _windows
-from .core import few, label, need_file, Parameters, parse_json, replacing, sentence, shown, stem, text_lines, writable
+from .core import few, label, need_file, Parameters, parse_json, replacing, sentence, shown, stem, text_lines
+from .core import writable
 from .dataset import DATASETS
+from .metrics import _answers, _flat, _flaws, _windows
 from .text import tokenize
 
 # %% ../nbs/16_predictions.ipynb #c06
@@ -30,7 +31,8 @@ def write_predictions(
     with replacing(path) as part, part.open('w', encoding='utf-8') as f:
         for s in samples:
             x = _windows(predictions[s.qid], s.qid).tolist()
-            row = dict(qid=s.qid, query=writable(s.query, 'the sentence', f'query {s.qid!r}'), vid=s.vid, duration=s.duration, pred_relevant_windows=x)
+            query = writable(s.query, 'the sentence', f'query {s.qid!r}')
+            row = dict(qid=s.qid, query=query, vid=s.vid, duration=s.duration, pred_relevant_windows=x)
             f.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + '\n')
     return Path(path)
 
@@ -56,12 +58,18 @@ class Line:
         "Video and sentence, as they are compared"
         return _key(self.vid, self.query)
 
+# %% ../nbs/16_predictions.ipynb #c09b
 _MOST = 100_000 # windows of a query: more are an accident
 _WINDOWS = f'windows are rows [start, end] or [start, end, score] of numbers, best first, {_MOST:,} at most'
+_LAYOUT = 'no pred_relevant_windows: a line is {"qid", "query", "vid", "pred_relevant_windows"}'
+
+def _row(w):
+    "Is this [start, end] or [start, end, score]?"
+    return isinstance(w, list) and len(w) in (2,3) and all(type(v) in (int, float) for v in w)
 
 def _rows(x):
     "The windows of a line, None where they are none"
-    plain = isinstance(x, list) and len(x) <= _MOST and all(isinstance(w, list) and len(w) in (2,3) and all(type(v) in (int, float) for v in w) for w in x)
+    plain = isinstance(x, list) and len(x) <= _MOST and all(map(_row, x))
     try: return _windows(x, '') if plain else None
     except ValueError: return None
 
@@ -77,15 +85,16 @@ def _sentence_of(row):
 # %% ../nbs/16_predictions.ipynb #c09a
 def _parse(text, number):
     "A `Line`, or the flaw of the line: kind, what was got"
+    why = lambda e: str(e).removeprefix('line: ')
     try: row = parse_json(text, 'line')
-    except ValueError as e: return 'not a JSON object: is the file cut off?', str(e).removeprefix('line: ')
-    if not isinstance(row, dict) or 'pred_relevant_windows' not in row:
-        return 'no pred_relevant_windows: a line is {"qid", "query", "vid", "pred_relevant_windows"}', shown(row)
+    except ValueError as e: return 'not a JSON object: is the file cut off?', why(e)
+    if not isinstance(row, dict) or 'pred_relevant_windows' not in row: return _LAYOUT, shown(row)
     try: qid,vid,query = _name_of(row, 'qid'),_name_of(row, 'vid'),_sentence_of(row)
-    except ValueError as e: return 'a qid, a vid or a query that is none: text is needed', str(e).removeprefix('line: ')
-    if qid is None and not (vid and query): return 'neither a qid nor vid and query: which query is answered?', shown(row)
-    windows = _rows(row['pred_relevant_windows'])
-    return Line(number, qid, vid, query, windows, () if windows is not None else (_WINDOWS, shown(row['pred_relevant_windows'])))
+    except ValueError as e: return 'a qid, a vid or a query that is none: text is needed', why(e)
+    if qid is None and not (vid and query):
+        return 'neither a qid nor vid and query: which query is answered?', shown(row)
+    windows = _rows(given := row['pred_relevant_windows'])
+    return Line(number, qid, vid, query, windows, (_WINDOWS, shown(given)) if windows is None else ())
 
 def _lines(path):
     "The lines of a file, and its flaws: {kind: [(line number, what was got), ...]}"
@@ -100,7 +109,7 @@ def _lines(path):
 
 # %% ../nbs/16_predictions.ipynb #c12
 _OTHER_VIDEO = 'asks about another video than the annotations: is it another split?'
-_OTHER_SENTENCE = ('its sentence is not the one of its qid, and names no other query or several: are these other annotations? '
+_OTHER_SENTENCE = ('its sentence is not the one of its qid, and names no other query or several: other annotations? '
                    'Where the qids are right, leave out `query`')
 
 def _differs(said, key):
@@ -113,8 +122,8 @@ def _by_text(lines, asked):
     for l in lines:
         fits = waiting.get(l.key)
         if not fits: continue
-        s = next((s for s in fits if s.query == l.query), fits[0])      # of two that differ in a full stop the one itself
-        if len(fits) > 1: fits.remove(s)                                # a further line of the same text is a double
+        s = next((s for s in fits if s.query == l.query), fits[0])  # of two that differ in a full stop the one itself
+        if len(fits) > 1: fits.remove(s)  # a further line of the same text is a double
         l.qid = s.qid
 
 def _refuse(line, key):
@@ -138,32 +147,15 @@ def _name(lines, samples):
     left = [l for l in wrong if _differs(l.key, of[l.qid])]
     for l in left: _refuse(l, of[l.qid])
     if not known: return ['no qid of the file is known: lines were matched by video and sentence']
-    if by_itself: return [f'{len(wrong):,} lines have the qid of another sentence: all lines were matched by video and sentence']
-    moved = len(wrong) - len(left)
-    return [f'{moved:,} lines have the qid of another sentence: these were matched by video and sentence'] if moved else []
+    moved,which = (len(wrong),'all lines') if by_itself else (len(wrong) - len(left),'these')
+    note = f'{moved:,} lines have the qid of another sentence: {which} were matched by video and sentence'
+    return [note] if moved else []
 
 # %% ../nbs/16_predictions.ipynb #c15
-def _meet(lines, samples, also):
-    "Answers by qid, flaws {kind: [(line number, what was got), ...]}, how many lines are about other queries of the annotations"
-    known,elsewhere,answers,flaws = {s.qid: s for s in samples},{s.qid for s in also},{},{}
-    flaw = lambda l, kind, got='': flaws.setdefault(kind, []).append((l.number, got))
-    left_out = 0
-    for l in lines:
-        if l.qid in known: answers.setdefault(l.qid, []).append(l)
-        elif l.qid in elsewhere: left_out += 1
-        else: flaw(l, *l.flaw or (f"no such query in these {len(known):,}, which look like {next(iter(known))!r}: is it another split?",))
-    single = [same[0] for same in answers.values() if len(same) == 1]
-    for same in answers.values():
-        for l in same if len(same) > 1 else (): flaw(l, 'a query answered more than once: keep one of the lines')
-    for l in single:
-        if l.flaw: flaw(l, *l.flaw)
-    good = {l.qid: l for l in single if not l.flaw}
-    return _inside(good, known, flaw), flaws, left_out
-
 def _inside(answers, known, flaw):
     "The answers whose windows can be right; `flaw` is told of the others"
     owners,lost = list(answers.values()),set()
-    flat = _flat([np.zeros((0,3)), *(l.windows for l in owners)])         # one without windows, as nothing cannot be joined
+    flat = _flat([np.zeros((0,3)), *(l.windows for l in owners)])  # nothing cannot be joined, hence one without windows
     durations = np.array([0., *(known[q].duration for q in answers)])
     for what,bad in _flaws(flat, durations).items():
         for l in (owners[i - 1] for i in np.unique(flat[2][bad])):
@@ -171,16 +163,37 @@ def _inside(answers, known, flaw):
             lost.add(l.qid)
     return {q: l for q,l in answers.items() if q not in lost}
 
+# %% ../nbs/16_predictions.ipynb #c15a
+def _meet(lines, samples, also):
+    "Answers by qid, flaws {kind: [(line number, what was got), ...]}, how many lines are about `also`"
+    known,elsewhere,answers,flaws = {s.qid: s for s in samples},{s.qid for s in also},{},{}
+    flaw = lambda l, kind, got='': flaws.setdefault(kind, []).append((l.number, got))
+    nobody = f"no such query in these {len(known):,}, which look like {samples[0].qid!r}: is it another split?"
+    left_out = 0
+    for l in lines:
+        if l.qid in known: answers.setdefault(l.qid, []).append(l)
+        elif l.qid in elsewhere: left_out += 1
+        else: flaw(l, *(l.flaw or (nobody,)))
+    single = [same[0] for same in answers.values() if len(same) == 1]
+    for same in answers.values():
+        for l in same if len(same) > 1 else (): flaw(l, 'a query answered more than once: keep one of the lines')
+    for l in single:
+        if l.flaw: flaw(l, *l.flaw)
+    return _inside({l.qid: l for l in single if not l.flaw}, known, flaw), flaws, left_out
+
 # %% ../nbs/16_predictions.ipynb #c18
 def _say(flaws, total):
     "Flaws in words, one kind a line"
-    got = lambda found: f" (the first: {found[0][1]})" if found[0][1] else ''
-    return [f"{len(found):,} of {total:,} lines: {kind}{got(found)} [line {few([n for n,_ in found], 10)}]" for kind,found in flaws.items()]
+    def line(kind, found):
+        first = f" (the first: {found[0][1]})" if found[0][1] else ''
+        return f"{len(found):,} of {total:,} lines: {kind}{first} [line {few([n for n,_ in found], 10)}]"
+    return [line(*x) for x in flaws.items()]
 
 def _repeats(windows):
     "Does a query have the same window twice?"
     return len({*map(tuple, windows[:,:2].tolist())}) < len(windows)
 
+# %% ../nbs/16_predictions.ipynb #c18a
 def read_predictions(
     path:str|Path, # JSONL, a query a line
     samples:list, # the queries that it answers
@@ -200,9 +213,11 @@ def read_predictions(
     lacking = [s.qid for s in samples if s.qid not in named]
     if lacking: said.append(f"{len(lacking):,} of {len(samples):,} queries are missing: {few(lacking)}; an empty list of windows is a miss")
     if said and flaws == 'error':
-        raise ValueError('\n  '.join([f"{path}:", *notes, *said, "mend the file, or pass flaws='miss' to count these queries as misses"]))
+        do = "mend the file, or pass flaws='miss' to count these queries as misses"
+        raise ValueError('\n  '.join([f"{path}:", *notes, *said, do]))
     if said: notes += [*said, f"{len(samples) - len(answers):,} of {len(samples):,} queries are counted as misses for this"]
-    if n := sum(_repeats(l.windows) for l in answers.values()): notes.append(f'{n:,} queries have the same window more than once: it counts as a wrong answer there')
+    n = sum(_repeats(l.windows) for l in answers.values())
+    if n: notes.append(f'{n:,} queries have the same window more than once: a repeated answer earns nothing')
     return {s.qid: answers[s.qid].windows for s in samples if s.qid in answers}, notes
 
 # %% ../nbs/16_predictions.ipynb #c23
