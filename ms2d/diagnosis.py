@@ -71,7 +71,8 @@ def _ask(run, index):
     where = where.double().numpy()
     answers = np.stack([np.pad(f[:,:2], ((0, 5-len(f)), (0, 0)), constant_values=np.nan) for f in short_list(judged, model, corpus, 'val', index)])
     true = [np.minimum(true_moments(s), s.duration) for s in (corpus.samples['val'][i] for i in index.tolist())]
-    truth,iou = np.stack([_fitting(*x) for x in zip(answers[:,0], true)]),np.stack([temporal_iou(w[:,None], t).max(-1) for w,t in zip(where, true)])
+    truth = np.stack([_fitting(*x) for x in zip(answers[:,0], true)])
+    iou = np.stack([temporal_iou(w[:,None], t).max(-1) for w,t in zip(where, true)])
     cell = torch.cat([top_cells(m.logits, run.config.top_k) + first for m,first in zip(maps, np.cumsum([0] + [len(xy) for xy in model.cells]).tolist())], 1)
     labels = {}
     if run.config.maps and run.config.labels != 'iou':

@@ -116,7 +116,8 @@ def _windows(p, name):
     except (TypeError, ValueError, OverflowError): x = np.zeros(1)  # ragged, no numbers, or 10**400: reported below
     if x.ndim in (1,2) and not len(x): return np.zeros((0,3))
     if x.ndim != 2 or x.shape[1] not in (2,3):
-        raise ValueError(f"{name}: windows are rows [start, end] or [start, end, score] of numbers, best first: got {shown(p)}")
+        need = 'windows are rows [start, end] or [start, end, score] of numbers, best first'
+        raise ValueError(f"{name}: {need}: got {shown(p)}")
     return x
 
 def _flat(
@@ -172,7 +173,9 @@ def _truths(samples):
     "Durations (Q,) and true moments (Q, W, 2) of the queries, NaN where a query has fewer than W"
     spans,scores,query,rank = flat = _flat([true_moments(s) for s in samples])
     untimed = len(np.unique(query[np.isnan(spans).any(1)]))
-    if untimed: raise ValueError(f"{untimed} of {len(samples)} samples have no times: nothing to compare answers with; evaluate the annotated ones")
+    if untimed:
+        do = 'nothing to compare answers with; evaluate the annotated ones'
+        raise ValueError(f"{untimed} of {len(samples)} samples have no times: {do}")
     _check(flat, lambda q: f"the truth of query {samples[q].qid!r}")
     T = np.full((len(samples), rank.max()+1, 2), np.nan)
     T[query,rank] = spans
@@ -260,6 +263,7 @@ def _hits(c, P, T, d, iou, ranks, ious):
     ap = average_precision(iou[:,:c.ap_top], (~np.isnan(T[...,0])).sum(1), c.ap)
     return out | {'mAP': ap.mean(1), **{f'mAP@{m:g}': x for m,x in zip(c.ap, ap.T) if m in c.ap_each}}
 
+# %% ../nbs/09_metrics.ipynb #c43a
 def per_query(
     predictions:dict, # qid -> windows (n, 2 or 3): start, end in seconds and perhaps a score, best first
     samples:list, # the queries with their true moments: `ms2d.dataset.Sample`
@@ -300,7 +304,8 @@ def discounted_recall(
     ious:tuple=(.3,.5,.7), # m of IoU=m
 )->dict: # percent: 'dR@1 IoU=0.3', ..
     "Recall in which a hit counts for how near its start and its end are"
-    return {k: 100*float(x.mean()) for k,x in _figures(predictions, samples, convention, _nearness, ranks, ious).items()}
+    each = _figures(predictions, samples, convention, _nearness, ranks, ious)
+    return {k: 100*float(x.mean()) for k,x in each.items()}
 
 # %% ../nbs/09_metrics.ipynb #c60
 def table(
@@ -361,6 +366,7 @@ def of_length(
         out.append(s._replace(start=start, end=end, windows=tuple(kept) if len(kept) > 1 else ()))
     return out
 
+# %% ../nbs/09_metrics.ipynb #c67f
 def _official(predictions, samples):
     "The figures of one length"
     ap,r1 = CONVENTIONS['moment-detr'].ap,[round(.3 + .05*k, 2) for k in range(14)]
@@ -368,21 +374,23 @@ def _official(predictions, samples):
     each = evaluate(answers, samples, replace(CONVENTIONS['moment-detr'], ap_each=ap), (1,), r1)
     percent = lambda x: float(f'{x:.2f}')
     found = {str(m): each[f'mAP@{m:g}'] for m in ap}
-    return {'MR-mIoU': percent(each['mIoU']), 'MR-mAP': {k: percent(x) for k,x in (found | dict(average=np.mean(list(found.values())))).items()},
+    found['average'] = np.mean(list(found.values()))
+    return {'MR-mIoU': percent(each['mIoU']), 'MR-mAP': {k: percent(x) for k,x in found.items()},
             'MR-R1': {str(m): percent(each[f'R@1 IoU={m:g}']) for m in r1}}
 
 # %% ../nbs/09_metrics.ipynb #c67c
 def official_figures(
     predictions:dict, # qid -> windows (n, 2 or 3), best first, seconds
     samples:list, # the queries with their true moments
-)->dict: # 'brief', 'full', 'short', 'middle', 'long' -> figure -> percent, two decimals; lengths without queries are left out
+)->dict: # 'brief', 'full', 'short', 'middle', 'long' (if there are any) -> figure -> percent, two decimals
     "Moment retrieval as Moment-DETR's evaluator prints it"
     parts = {name: part for name,(above,upto) in LENGTHS.items() if (part := of_length(samples, above, upto))}
     out = {name: _official(predictions, part) for name,part in parts.items()}
     full = out['full']
-    brief = {f'MR-full-R1@{m}': full['MR-R1'][m] for m in ('0.3', '0.5', '0.7')} | {'MR-full-mAP': full['MR-mAP']['average']}
-    brief |= {f'MR-full-mAP@{m}': full['MR-mAP'][m] for m in ('0.5', '0.75')} | {'MR-full-mIoU': full['MR-mIoU']}
-    return dict(brief=brief | {f'MR-{k}-mAP': out[k]['MR-mAP']['average'] for k in out if k != 'full'}, **out)
+    brief = {f'MR-full-R1@{m}': full['MR-R1'][m] for m in ('0.3', '0.5', '0.7')}
+    brief |= {f'MR-full-mAP@{m}': full['MR-mAP'][m] for m in ('0.5', '0.75')}
+    brief |= {f'MR-{k}-mAP': part['MR-mAP']['average'] for k,part in out.items()} | {'MR-full-mIoU': full['MR-mIoU']}
+    return dict(brief=brief, **out)
 
 def official_table(
     figures:dict, # what `official_figures` gave

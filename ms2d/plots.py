@@ -133,7 +133,8 @@ def draw_timeline(
     draw_spans(ax['spans'], 0, best)
     ax['spans'].set(yticks=[0, 1], yticklabels=['found', 'true'], xlim=(0, sample.duration))
     if 'clips' in ax: _draw_clips(ax['clips'], run, i, split, sample.duration)
-    iou,true = float(best_iou(best[0,:2], sample)),few([f'{start:.1f}-{end:.1f}' for start,end in true_moments(sample)], 3)
+    iou = float(best_iou(best[0,:2], sample))
+    true = few([f'{start:.1f}-{end:.1f}' for start,end in true_moments(sample)], 3)
     axes[-1,0].set_xlabel('seconds'); axes[0,0].set_title(f'"{sample.query}"  found {best[0,0]:.1f}-{best[0,1]:.1f} s, true {true} s, IoU {iou:.2f}', fontsize=9)
     return fig
 
