@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 import numpy as np
-from .core import few, label, need_file, Parameters, parse_json, replacing, sentence, shown, stem, text_lines
-from .core import writable
+from .core import few, label, need_file, number, Parameters, parse_json, replacing, sentence, shown, stem
+from .core import text_lines, writable
 from .dataset import DATASETS
 from .metrics import _answers, _flat, _flaws, _windows
 from .text import tokenize
@@ -52,6 +52,7 @@ class Line:
     query:str # the sentence, '' where it is not there
     windows:np.ndarray|None # (n, 2 or 3): start, end in seconds and perhaps a score; None: they cannot be read
     flaw:tuple = () # kind and what was got; (): none
+    duration:float|None = None # of the video, seconds, where the file says it
 
     @cached_property
     def key(self)->tuple: # of text; '' for what it does not say
@@ -82,8 +83,13 @@ def _sentence_of(row):
     x = row.get('query')
     return '' if x is None or isinstance(x, str) and not x.strip() else sentence(x, 'line')
 
+def _duration_of(row):
+    "The duration that a line gives, None where that is no number"
+    try: return number(row.get('duration'), 'duration', 'line')
+    except ValueError: return None
+
 # %% ../nbs/16_predictions.ipynb #c09a
-def _parse(text, number):
+def _parse(text, n):
     "A `Line`, or the flaw of the line: kind, what was got"
     why = lambda e: str(e).removeprefix('line: ')
     try: row = parse_json(text, 'line')
@@ -94,7 +100,8 @@ def _parse(text, number):
     if qid is None and not (vid and query):
         return 'neither a qid nor vid and query: which query is answered?', shown(row)
     windows = _rows(given := row['pred_relevant_windows'])
-    return Line(number, qid, vid, query, windows, (_WINDOWS, shown(given)) if windows is None else ())
+    flaw = (_WINDOWS, shown(given)) if windows is None else ()
+    return Line(n, qid, vid, query, windows, flaw, _duration_of(row))
 
 def _lines(path):
     "The lines of a file, and its flaws: {kind: [(line number, what was got), ...]}"
@@ -189,9 +196,14 @@ def _say(flaws, total):
         return f"{len(found):,} of {total:,} lines: {kind}{first} [line {few([n for n,_ in found], 10)}]"
     return [line(*x) for x in flaws.items()]
 
-def _repeats(windows):
-    "Does a query have the same window twice?"
-    return len({*map(tuple, windows[:,:2].tolist())}) < len(windows)
+def _remarks(answers, samples):
+    "What is odd about good answers, but no flaw"
+    lines,out = [(answers[s.qid], s) for s in samples if s.qid in answers],[]
+    other = [l.number for l,s in lines if l.duration is not None and abs(l.duration - s.duration) > 1]
+    if other: out.append(f'{len(other):,} lines give another duration than the annotations [line {few(other)}]: are their seconds the same?')
+    repeated = sum(len({*map(tuple, l.windows[:,:2].tolist())}) < len(l.windows) for l,_ in lines)
+    if repeated: out.append(f'{repeated:,} queries have the same window more than once: a repeated answer earns nothing')
+    return out
 
 # %% ../nbs/16_predictions.ipynb #c18a
 def read_predictions(
@@ -216,9 +228,7 @@ def read_predictions(
         do = "mend the file, or pass flaws='miss' to count these queries as misses"
         raise ValueError('\n  '.join([f"{path}:", *notes, *said, do]))
     if said: notes += [*said, f"{len(samples) - len(answers):,} of {len(samples):,} queries are counted as misses for this"]
-    n = sum(_repeats(l.windows) for l in answers.values())
-    if n: notes.append(f'{n:,} queries have the same window more than once: a repeated answer earns nothing')
-    return {s.qid: answers[s.qid].windows for s in samples if s.qid in answers}, notes
+    return {s.qid: answers[s.qid].windows for s in samples if s.qid in answers}, notes + _remarks(answers, samples)
 
 # %% ../nbs/16_predictions.ipynb #c23
 @dataclass
