@@ -93,7 +93,7 @@ def _parse(text, n):
     "A `Line`, or the flaw of the line: kind, what was got"
     why = lambda e: str(e).removeprefix('line: ')
     try: row = parse_json(text, 'line')
-    except ValueError as e: return 'not a JSON object: is the file cut off?', why(e)
+    except ValueError as e: return 'not a JSON object', why(e)
     if not isinstance(row, dict) or 'pred_relevant_windows' not in row: return _LAYOUT, shown(row)
     try: qid,vid,query = _name_of(row, 'qid'),_name_of(row, 'vid'),_sentence_of(row)
     except ValueError as e: return 'a qid, a vid or a query that is none: text is needed', why(e)
