@@ -153,7 +153,7 @@ class Queries(typing.NamedTuple):
     lengths: Tensor # (Q,)
     video: Tensor # row of the clip tensors (Q,)
     duration: Tensor # s (Q,)
-    moment: Tensor|None # true start and end (Q, 2), s: None unless supervised
+    moment: Tensor|None # true start and end (Q, 2), s, of several moments the longest: None unless supervised
 
 def world_folder(
     cfg:Parameters, # with `dataset` and `annotations`, perhaps `features`
