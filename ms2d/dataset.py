@@ -8,13 +8,14 @@ __all__ = ['DATASETS', 'SPLITS', 'FACTS', 'Sample', 'timed', 'Annotations', 'rea
            'match', 'hold_out', 'validation_split']
 
 # %% ../nbs/01_dataset.ipynb #c04
-import csv, hashlib, json, os, re, zipfile
-from math import inf, isfinite, isnan, nan
+import csv, hashlib, io, os, re, zipfile
+from math import inf, isfinite, isnan, nan, prod
 from pathlib import Path
 from typing import NamedTuple
 import numpy as np
 from fastcore.basics import patch
-from .core import few, stem
+from numpy.lib import format as npy
+from .core import few, label, need_file, number, parse_json, read_text, reading, sentence, shown, stem, text_lines
 
 # %% ../nbs/01_dataset.ipynb #c07
 class Sample(NamedTuple):
@@ -39,7 +40,9 @@ class Annotations(dict):
     "`{split: [Sample, ...]}`, and in `notes` what was changed on the way in: `{split: {'clipped': n, 'dropped': n, 'untimed': n}}`"
     def __init__(self, *args):
         super().__init__(*args)
-        self.notes,self.outside = {},set() # `outside`: (split, qid) of the kept moments that left their video and were clipped
+        self.notes = {}
+        self.outside = set() # (split, qid) of the kept moments that left their video and were clipped
+        self.where = {} # (split, qid) -> file and line, or file, video and number of the query
 
     def note(self,
         split:str, # 'train', 'val' or 'test'
@@ -47,7 +50,23 @@ class Annotations(dict):
         "What happened to the samples of `split`"
         return self.notes.setdefault(split, dict(clipped=0, dropped=0, untimed=0))
 
+    @property
+    def durations(self)->dict: # {video: {seconds, ...}}
+        "What the queries of all splits say of the length of each video"
+        out = {}
+        for samples in self.values():
+            for s in samples: out.setdefault(s.vid, set()).add(s.duration)
+        return out
+
 # %% ../nbs/01_dataset.ipynb #c14
+def _clip(window, duration, where, slack):
+    "A moment, cut at the ends of its video"
+    start,end = window
+    if not isfinite(start + end): raise ValueError(f"{where}: moment {start} to {end}: give both times in seconds, or neither")
+    if max(end - duration, -start) > slack:
+        raise ValueError(f"{where}: times past the duration: {start} to {end} s in a video of {duration} s: are they its seconds?")
+    return max(start, 0.),min(end, duration)
+
 @patch
 def add(self:Annotations,
     split:str, # 'train', 'val' or 'test'
@@ -56,120 +75,175 @@ def add(self:Annotations,
     slack:float=inf, # seconds that a moment may lie past the ends of the video and be clipped
     strict:bool=False, # refuse `end <= start` in train and val too
 )->bool: # was it kept?
-    "Check `s`, clip its moment to the video, keep it or count it as dropped"
-    if not s.query.strip(): raise ValueError(f"{where}: empty query: write a sentence or remove it")
+    "Check `s`, clip its moments to the video, keep it or count it as dropped"
+    query = sentence(s.query, where)
+    vid = label(s.vid, 'vid', where)
     if not 0 < s.duration < inf: raise ValueError(f"{where}: the duration of {s.vid!r} is {s.duration}: seconds > 0 are needed")
     note = self.note(split)
-    if isnan(s.start) and isnan(s.end):
+    start,end = s.start,s.end
+    windows = ()
+    if isnan(start) and isnan(end) and not s.windows:
         if split == 'test': raise ValueError(f"{where}: no start and end: a test query needs both (train and val do without)")
         note['untimed'] += 1
     else:
-        if not isfinite(s.start + s.end): raise ValueError(f"{where}: moment {s.start} to {s.end}: give both times in seconds, or neither")
-        if max(s.end - s.duration, -s.start) > slack:
-            raise ValueError(f"{where}: times past the duration: {s.start} to {s.end} s in a video of {s.duration} s: are they its seconds?")
-        past = s.end > s.duration or s.start < 0
-        note['clipped'] += past
-        t = s._replace(start=max(s.start, 0.), end=min(s.end, s.duration))
-        if t.end <= t.start:
-            if strict or split == 'test':
-                raise ValueError(f"{where}: end <= start: {s.start} to {s.end} s in a video of {s.duration} s: correct or remove it")
+        given = list(s.windows) or [(start, end)]
+        inside = [_clip(w, s.duration, where, slack) for w in given]
+        kept = [w for w in inside if w[1] > w[0]]
+        note['clipped'] += inside != given
+        if len(kept) < len(given) and (strict or split == 'test'):
+            a,b = next(g for g,w in zip(given, inside) if not w[1] > w[0])
+            raise ValueError(f"{where}: end <= start: {a} to {b} s in a video of {s.duration} s: correct or remove it")
+        if not kept:
             note['dropped'] += 1
             return False
-        if past: self.outside.add((split, s.qid))
-        s = t
-    self.setdefault(split, []).append(s)
+        if inside != given: self.outside.add((split, s.qid))
+        start,end = max(kept, key=lambda w: w[1] - w[0])
+        windows = tuple(kept) if len(kept) > 1 else ()
+    self.setdefault(split, []).append(Sample(s.qid, vid, query, s.duration, start, end, windows))
+    self.where[split, s.qid] = where
     return True
 
 # %% ../nbs/01_dataset.ipynb #c18
 def _need(folder, name):
     "The file `name` of `folder`, or a readable error"
-    path = Path(folder)/name
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist: put the annotations there under this name, or pass another folder as `annotations`")
-    return path
-
-def _text(path):
-    "The text of a file"
-    try: return path.read_text(encoding='utf-8-sig')
-    except UnicodeDecodeError as e: raise ValueError(f"{path}: not UTF-8 text (byte {e.start}): save it as UTF-8") from None
-
-def _number(x, what, where):
-    "`x` as a float, or a readable error"
-    try: return float(x)
-    except (TypeError, ValueError): raise ValueError(f"{where}: {what} is {x!r}: a number of seconds is needed") from None
+    return need_file(Path(folder)/name, 'put the annotations there under this name, or pass another folder as `annotations`')
 
 # %% ../nbs/01_dataset.ipynb #c19
 def _lengths(path):
     "`{video: seconds}` of one of Charades' csv files"
-    rows = csv.DictReader(_text(path).splitlines())
-    if not {'id', 'length'} <= set(rows.fieldnames or ()): raise ValueError(f"{path}: columns `id` and `length` are needed, got {rows.fieldnames}")
-    return {r['id']: _number(r['length'], 'length', f'{path}:{rows.line_num}') for r in rows}
+    text,out = read_text(path),{}
+    rows = csv.DictReader(io.StringIO(text, newline=''), strict=True)
+    with reading(path, 'is no csv', 'a quote or a comma too many?'): names,found = rows.fieldnames or [],[(rows.line_num, r) for r in rows]
+    if not {'id', 'length'} <= set(names): raise ValueError(f"{path}: columns `id` and `length` are needed, got {shown(names)}")
+    for n,r in found:
+        where = f'{path}:{n}'
+        if None in r: raise ValueError(f"{where}: {len(names) + len(r[None])} fields under {len(names)} names: a comma without quotes?")
+        seconds = number(r['length'], 'length', where)
+        if out.setdefault(r['id'], seconds) != seconds: raise ValueError(f"{where}: video {r['id']!r} again, {seconds:g} s and not {out[r['id']]:g}: which is right?")
+    return out
 
 def _charades(folder):
     "Charades-STA's two txt and two csv files"
     ann = Annotations()
     for split in ('train', 'test'):
-        path,lengths = _need(folder, f'charades_sta_{split}.txt'),_lengths(_need(folder, f'Charades_v1_{split}.csv'))
-        for n,line in enumerate(_text(path).splitlines(), 1):
-            if not line.strip(): continue
-            where,m = f'{path}:{n}',re.fullmatch(r'\s*(\S+)\s+(\S+)\s+(\S+?)\s*##(.*)', line)
+        path = _need(folder, f'charades_sta_{split}.txt')
+        lengths = _lengths(_need(folder, f'Charades_v1_{split}.csv'))
+        for n,line in text_lines(path):
+            where = f'{path}:{n}'
+            m = re.fullmatch(r'\s*(\S+)\s+(\S+)\s+(\S+?)\s*##(.*)', line)
             if not m: raise ValueError(f"{where}: got {line[:60]!r}, a line reads `VIDEO start end##sentence`")
-            vid,s,e,query = m.groups()
+            vid,start,end,query = m.groups()
             if vid not in lengths: raise ValueError(f"{where}: video {vid!r} is not in Charades_v1_{split}.csv: its length is needed")
-            ann.add(split, Sample(f'{split}_{n}', vid, query.strip(), lengths[vid], _number(s, 'start', where), _number(e, 'end', where)), where)
+            s = Sample(f'{split}_{n}', vid, query, lengths[vid], number(start, 'start', where), number(end, 'end', where))
+            ann.add(split, s, where)
     return ann
 
 # %% ../nbs/01_dataset.ipynb #c23
-def _json(text, where):
-    "Parsed json, or an error that says where"
-    try: return json.loads(text)
-    except json.JSONDecodeError as e:
-        raise ValueError(f"{where}: not json: {e.msg} at line {e.lineno}, column {e.colno}: a broken download?") from None
+def _fields(x, needed, where):
+    "Refuse an object that lacks a field"
+    length = ('num_frames', 'fps') if isinstance(x, dict) and 'fps' in x and 'duration' not in x else ('duration',)
+    need = [*length, *needed]
+    if not isinstance(x, dict): raise ValueError(f"{where}: {', '.join(need)} are needed, got {shown(x)}")
+    if any(k not in x for k in need): raise ValueError(f"{where}: {', '.join(need)} are needed, got {shown(sorted(x))}")
+
+def _whole(objects):
+    "Have all objects that leave their unit open, `times` among them, whole numbers only?"
+    for x,times in objects:
+        if 'fps' not in x or 'duration' not in x or 'num_frames' in x: continue
+        if any(t % 1 for t in times) or number(x['duration'], 'duration', '') % 1: return False
+    return True
+
+def _in_frames(x, duration, fps, whole, where):
+    "Does an object with `fps` and `duration` count frames?"
+    if 'num_frames' not in x: return whole
+    n = number(x['num_frames'], 'num_frames', where, 'a number of frames is needed')
+    if abs(duration - n/fps) <= max(1, .02*n/fps): return False
+    if abs(duration - n) <= max(fps, .02*n): return True
+    raise ValueError(f"{where}: duration is {duration:g}, but {n:g} frames at {fps:g} fps are {n/fps:g} s: which of them is right?")
+
+def _clock(x, times, whole, where):
+    "Duration of a video, s, and how much of its `times` is a second: 1, or its frames per second"
+    fps = number(x['fps'], 'fps', where, 'frames per second > 0 are needed') if 'fps' in x else 1.
+    if not fps > 0: raise ValueError(f"{where}: fps is {fps}: frames per second > 0 are needed")
+    if 'duration' not in x: return number(x['num_frames'], 'num_frames', where)/fps, fps
+    duration = number(x['duration'], 'duration', where)
+    if 'fps' not in x: return duration, 1.
+    latest = max(times, default=0.)
+    if not _in_frames(x, duration, fps, whole, where):
+        if latest > 1.1*duration + 1: raise ValueError(f"{where}: times up to {latest:g} in a video of {duration:g} s, with fps {fps:g}: frames? Divide them")
+        return duration, 1.
+    if any(t % 1 for t in times): raise ValueError(f"{where}: fractions as times, but the duration {duration:g} is in frames at {fps:g} fps: divide it")
+    return duration/fps, fps
+
+# %% ../nbs/01_dataset.ipynb #c23b
+def _video(a, n, where):
+    "The times of one video of a json file whose queries begin behind number `n`, as numbers [(start, end), ...]"
+    _fields(a, ('timestamps', 'sentences'), where)
+    for k in ('timestamps', 'sentences'):
+        if not isinstance(a[k], list): raise ValueError(f"{where}: {k} are {shown(a[k])}: a list is needed")
+    if len(a['timestamps']) != len(a['sentences']):
+        raise ValueError(f"{where}: {len(a['timestamps'])} timestamps but {len(a['sentences'])} sentences: each sentence needs its [start, end]")
+    out = []
+    for i,t in enumerate(a['timestamps'], n+1):
+        at = f'{where}, query {i} of the file'
+        if not isinstance(t, list) or len(t) != 2: raise ValueError(f"{at}: timestamp {shown(t)}: [start, end] is needed")
+        out.append((number(t[0], 'a timestamp', at), number(t[1], 'a timestamp', at)))
+    number(a.get('duration', 0), 'duration', where)
+    return out
 
 def _captions(path, ann, split):
     "Add the queries of one json file: seconds, or frames where it has `fps`"
-    videos,n = _json(_text(path), path),0
+    videos = parse_json(read_text(path), path)
     if not isinstance(videos, dict): raise ValueError(f"{path}: a {type(videos).__name__}, expected {{video: {{duration, timestamps, sentences}}}}")
+    moments,n = {},0
+    for vid,a in videos.items():
+        moments[vid] = _video(a, n, f'{path}, video {vid!r}')
+        n += len(moments[vid])
+    flat = {vid: [t for w in m for t in w] for vid,m in moments.items()}
+    whole,n = _whole([(a, flat[vid]) for vid,a in videos.items()]),0
     for vid,a in videos.items():
         where = f'{path}, video {vid!r}'
-        need = ('num_frames', 'fps') if isinstance(a, dict) and 'fps' in a and 'duration' not in a else ('duration',)
-        if not isinstance(a, dict) or any(k not in a for k in (*need, 'timestamps', 'sentences')):
-            raise ValueError(f"{where}: {', '.join(need)}, timestamps and sentences are needed, got {sorted(a) if isinstance(a, dict) else a!r}")
-        if len(a['timestamps']) != len(a['sentences']):
-            raise ValueError(f"{where}: {len(a['timestamps'])} timestamps but {len(a['sentences'])} sentences: each sentence needs its [start, end]")
-        fps = 1. if need == ('duration',) else _number(a['fps'], 'fps', where)
-        if not fps > 0: raise ValueError(f"{where}: fps is {fps}: frames per second > 0 are needed")
-        d = _number(a[need[0]], need[0], where)/fps
-        for t,query in zip(a['timestamps'], a['sentences']):
-            n,at = n+1,f'{where}, query {n+1} of the file'
-            if not isinstance(t, (list, tuple)) or len(t) != 2: raise ValueError(f"{at}: timestamp {t!r}: [start, end] is needed")
-            s,e = (_number(x, 'a timestamp', at)/fps for x in t)
-            ann.add(split, Sample(f'{split}_{n}', vid, str(query).strip(), d, s, e), at)
+        duration,unit = _clock(a, flat[vid], whole, where)
+        if unit != 1 and 'duration' in a: ann.note(split)['frames'] = ann.note(split).get('frames', 0) + len(moments[vid])
+        for (start,end),query in zip(moments[vid], a['sentences']):
+            n += 1
+            ann.add(split, Sample(f'{split}_{n}', vid, query, duration, start/unit, end/unit), f'{where}, query {n} of the file')
 
 # %% ../nbs/01_dataset.ipynb #c27
-def _moment(x, note, where):
-    "Start and end of one jsonl object: NaN where it has none"
-    windows = x.get('relevant_windows') or ([[x.get('start', nan), x.get('end', nan)]] if {'start', 'end'} & set(x) else [])
-    if not windows: return nan,nan
-    if not all(isinstance(w, (list, tuple)) and len(w) == 2 for w in windows):
-        raise ValueError(f"{where}: relevant_windows {windows!r}: [[start, end], ...] is needed")
-    if len(windows) > 1: note['several'] = note.get('several', 0) + 1
-    times = [tuple(_number(nan if t is None else t, k, where) for k,t in zip(('start', 'end'), w)) for w in windows]
-    return max(times, key=lambda w: w[1]-w[0])
+def _moments(x, where):
+    "The true moments of one jsonl object, [(start, end), ...]: none where nobody knows them"
+    start,end = (nan if x.get(k) is None else number(x[k], k, where) for k in ('start', 'end'))
+    windows = x.get('relevant_windows')
+    if windows is None: windows = []
+    if not isinstance(windows, list) or not all(isinstance(w, list) and len(w) == 2 for w in windows):
+        raise ValueError(f"{where}: relevant_windows {shown(windows)}: [[start, end], ...] is needed")
+    found = [(number(s, 'a time of relevant_windows', where), number(e, 'a time of relevant_windows', where)) for s,e in windows]
+    if isnan(start) and isnan(end): return found
+    if found and (start, end) not in found: raise ValueError(f"{where}: start and end are {start:g} and {end:g}, none of relevant_windows: which is right?")
+    return found or [(start, end)]
 
 def _jsonl(path, ann, split):
     "Add the queries of one jsonl file"
-    seen = {}
-    for n,line in enumerate(_text(path).splitlines(), 1):
-        if not line.strip(): continue
-        where,x = f'{path}:{n}',_json(line, f'{path}:{n}')
-        if not isinstance(x, dict) or not {'vid', 'query', 'duration'} <= set(x):
-            raise ValueError(f"{where}: `vid`, `query` and `duration` are needed, got {sorted(x) if isinstance(x, dict) else x!r}")
-        qid = str(x.get('qid', f'{split}_{n}'))
+    rows,moments,seen = text_lines(path),{},{}
+    rows = {n: parse_json(line, f'{path}:{n}') for n,line in rows}
+    for n,x in rows.items():
+        _fields(x, ('vid', 'query'), f'{path}:{n}')
+        number(x.get('duration', 0), 'duration', f'{path}:{n}')
+        moments[n] = _moments(x, f'{path}:{n}')
+    flat = {n: [t for w in m for t in w] for n,m in moments.items()}
+    whole = _whole([(x, flat[n]) for n,x in rows.items()])
+    for n,x in rows.items():
+        where,note = f'{path}:{n}',ann.note(split)
+        qid = label(x.get('qid', f'{split}_{n}'), 'qid', where)
         if qid in seen: raise ValueError(f"{where}: qid {qid!r} stands in line {seen[qid]} already: give every query its own")
         seen[qid] = n
-        d,(s,e) = _number(x['duration'], 'duration', where),_moment(x, ann.note(split), where)
-        ann.add(split, Sample(qid, str(x['vid']), str(x['query']).strip(), d, s, e), where, slack=1., strict=True)
+        duration,unit = _clock(x, flat[n], whole, where)
+        windows = [(s/unit, e/unit) for s,e in moments[n]]
+        if len(windows) > 1: note['several'] = note.get('several', 0) + 1
+        if unit != 1 and 'duration' in x: note['frames'] = note.get('frames', 0) + 1
+        start,end = windows[0] if windows else (nan, nan)
+        s = Sample(qid, x['vid'], x['query'], duration, start, end, tuple(windows) if len(windows) > 1 else ())
+        ann.add(split, s, where, slack=1., strict=True)
 
 # %% ../nbs/01_dataset.ipynb #c31
 DATASETS = ('world', 'charades_sta', 'activitynet_captions', 'tacos', 'jsonl')
