@@ -442,18 +442,20 @@ def _open_h5(path):
 def _step(group, part, where, hops):
     "The member `part` of an HDF5 group; a link is followed within its file only"
     import h5py
-    link = group.get(part, getlink=True) if isinstance(group, h5py.Group) else None
-    if link is None: raise ValueError(f"{where}: there is no {_written(part)!r} in the file: a link to nowhere?")
-    if isinstance(link, h5py.ExternalLink):
-        raise ValueError(f"{where}: a link into another file ({_written(link.filename)!r}): copy its rows into this file")
-    if not isinstance(link, h5py.SoftLink): return group[part]
+    raw = part if isinstance(part, bytes) else part.encode()
+    if not (isinstance(group, h5py.Group) and group.id.links.exists(raw)):
+        raise ValueError(f"{where}: there is no {_written(raw)!r} in the file: a link to nowhere?")
+    kind = group.id.links.get_info(raw).type
+    if kind == h5py.h5l.TYPE_HARD: return group[raw]
+    if kind != h5py.h5l.TYPE_SOFT: raise ValueError(f"{where}: a link into another file: copy its rows into this one")
     if next(hops, None) is None: raise ValueError(f"{where}: links that lead in a circle")
-    return _walk(group.file if link.path.startswith('/') else group, link.path, where, hops)
+    path = group.id.links.get_val(raw)
+    return _walk(group.file if path.startswith(b'/') else group, path, where, hops)
 
 def _walk(group, path, where, hops):
     "What is found at the end of a path with slashes"
-    for part in path.split('/'):
-        if part not in ('', '.'): group = _step(group, part, where, hops)
+    for part in path.split(b'/'):
+        if part not in (b'', b'.'): group = _step(group, part, where, hops)
     return group
 
 def _only(group, where):
@@ -534,7 +536,7 @@ class HDF5Features(FeatureStore):
         where,hops = f'{self.path}, video {name!r}',iter(range(32))
         with reading(self.path, where=f', video {name!r}'):
             if name in self._names: return _step(self.h5, self._bytes.get(name, name), where, hops)
-            return _walk(self.h5, name, where, hops)
+            return _walk(self.h5, name.encode(), where, hops)
 
     def __getstate__(self): return {**self.__dict__, '_h5': None}
     def _ids(self):

@@ -119,12 +119,24 @@ def _counted(path, said, found, whole=True):
     if found > said: raise ValueError(f"{path}: its header says {said:,} vectors, but the file has more: {do}")
     raise ValueError(f"{path}: its header says {said:,} vectors, the file has {found:,}: {do}")
 
+def _numbers(fields):
+    "Fields of a line as numbers, None if one of them is none"
+    if any(b'_' in x for x in fields): return None        # numpy reads 1_0 as 10
+    try: return np.array(fields, dtype=np.float32)
+    except ValueError: return None
+
 def _parse(line, dim, where):
     "The `dim` numbers behind the word of a line"
-    try: x = np.array(line.split()[1:], dtype=np.float32)
-    except ValueError: raise ValueError(f"{where}: {line[:40]!r} is no word with {dim} numbers: a text file of vectors?") from None
-    if len(x) != dim: raise ValueError(f"{where}: {len(x)} numbers behind {line.split()[0].decode(errors='replace')!r}, expected {dim}: cut off? Download it again")
+    word,*fields = line.split()
+    x = _numbers(fields)
+    if x is None: raise ValueError(f"{where}: {line[:40]!r} is no word with {dim} numbers: a text file of vectors?")
+    if len(x) != dim:
+        raise ValueError(f"{where}: {len(x)} numbers behind {word.decode(errors='replace')!r}, expected {dim}" + (': cut off? Download it again' if len(x) < dim else ''))
     return x
+
+def _spaced(fields, dim):
+    "Is what stands before the last `dim` fields more of the word, as in GloVe 840B's 'at name@domain.com'?"
+    return len(fields) > dim and _numbers(fields[:-dim]) is None
 
 # %% ../nbs/02_text.ipynb #c22b
 def _lines(f, path, size):
@@ -144,9 +156,8 @@ def _text_vectors(f, wanted, dim, said, path, size):
         where = f'{path}:{n + first - 1}'
         count += 1
         if count == 1 and said is None: _width(path, len(_parse(line, len(line.split())-1, where)), dim)
-        word,*rest = line.split(None, 1)
-        if word in asked and word not in found and len(rest[0].split() if rest else ()) <= dim: # GloVe 840B has words with spaces: 'at name@domain.com'
-            found[word] = _parse(line, dim, where)
+        word = line.split(None, 1)[0]
+        if word in asked and word not in found and not _spaced(line.split()[1:], dim): found[word] = _parse(line, dim, where)
         last = line
     whole = last.endswith(b'\n') or len(last.split()) > dim
     if count and not whole: _parse(last, dim, where)
