@@ -74,6 +74,7 @@ def add(self:Annotations,
     where:str, # file and line, for the message of an error
     slack:float=inf, # seconds that a moment may lie past the ends of the video and be clipped
     strict:bool=False, # refuse `end <= start` in train and val too
+    untimed:bool=False, # a test query may lack its moment, as where the authors keep it
 )->bool: # was it kept?
     "Check `s`, clip its moments to the video, keep it or count it as dropped"
     query = sentence(s.query, where)
@@ -83,7 +84,7 @@ def add(self:Annotations,
     start,end = s.start,s.end
     windows = ()
     if isnan(start) and isnan(end) and not s.windows:
-        if split == 'test': raise ValueError(f"{where}: no start and end: a test query needs both (train and val do without)")
+        if split == 'test' and not untimed: raise ValueError(f"{where}: no start and end: a test query needs both (train and val do without)")
         note['untimed'] += 1
     else:
         given = list(s.windows) or [(start, end)]
@@ -221,7 +222,7 @@ def _moments(x, where):
     if found and (start, end) not in found: raise ValueError(f"{where}: start and end are {start:g} and {end:g}, none of relevant_windows: which is right?")
     return found or [(start, end)]
 
-def _jsonl(path, ann, split):
+def _jsonl(path, ann, split, untimed=False):
     "Add the queries of one jsonl file"
     rows = {n: parse_json(line, f'{path}:{n}') for n,line in text_lines(path)}
     moments,seen = {},{}
@@ -241,13 +242,26 @@ def _jsonl(path, ann, split):
         if unit != 1 and 'duration' in x: note['frames'] = note.get('frames', 0) + 1
         start,end = windows[0] if windows else (nan, nan)
         s = Sample(qid, x['vid'], x['query'], duration, start, end, tuple(windows) if len(windows) > 1 else ())
-        ann.add(split, s, where, slack=1., strict=True)
+        ann.add(split, s, where, slack=1., strict=True, untimed=untimed)
+
+# %% ../nbs/01_dataset.ipynb #c29b
+_QVHIGHLIGHTS = dict(train=['train_release'], val=['val_release'], test=['test_with_gt', 'test_release'])
+
+def _qvhighlights(folder):
+    "QVHighlights' jsonl files"
+    ann = Annotations()
+    for split,names in _QVHIGHLIGHTS.items():
+        there = [p for n in names if (p := Path(folder)/f'highlight_{n}.jsonl').is_file()]
+        if there: _jsonl(there[0], ann, split, untimed=True)
+    if not ann: raise FileNotFoundError(f"no query in {folder}: qvhighlights reads highlight_{{train,val}}_release.jsonl and "
+                                        "highlight_test_with_gt.jsonl or highlight_test_release.jsonl there")
+    return ann
 
 # %% ../nbs/01_dataset.ipynb #c31
-DATASETS = ('world', 'charades_sta', 'activitynet_captions', 'tacos', 'jsonl')
+DATASETS = ('world', 'charades_sta', 'activitynet_captions', 'tacos', 'qvhighlights', 'jsonl')
 
 def read_annotations(
-    dataset:str, # 'world', 'charades_sta', 'activitynet_captions', 'tacos' or 'jsonl'
+    dataset:str, # 'world', 'charades_sta', 'activitynet_captions', 'tacos', 'qvhighlights' or 'jsonl'
     folder:str|Path, # folder with the files of the data set under their published names
 )->Annotations: # {'train': [Sample, ...], 'val': ..., 'test': ...}; a split without file or queries has no key
     "The checked samples of every split"
@@ -255,6 +269,7 @@ def read_annotations(
     if not Path(folder).is_dir():
         raise FileNotFoundError(f"annotations folder {folder} does not exist: pass the folder that holds the files of {dataset}")
     if dataset == 'charades_sta': return _charades(folder)
+    if dataset == 'qvhighlights': return _qvhighlights(folder)
     ann,(suffix,read) = Annotations(),('jsonl', _jsonl) if dataset == 'jsonl' else ('json', _captions)
     for split in ('train', 'val', 'test'):
         path = Path(folder)/f'{split}.{suffix}'
@@ -280,7 +295,8 @@ SPLITS = dict(
     charades_sta={'train': Split('train', 12_404, 5_336), 'test': Split('test', 3_720, 1_334), 'test-3158': Split('test', 3_158, 1_225, within=True)},
     activitynet_captions={'train': Split('train', 37_417, 10_009), 'val': Split('val', 17_505, 4_917), 'test': Split('test', 17_031, 4_885),
                           'val_1': Split('val', 17_505, 4_917), 'val_2': Split('test', 17_031, 4_885)},
-    tacos={'train': Split('train', 9_790, 75), 'val': Split('val', 4_436, 27), 'test': Split('test', 4_001, 25)})
+    tacos={'train': Split('train', 9_790, 75), 'val': Split('val', 4_436, 27), 'test': Split('test', 4_001, 25)},
+    qvhighlights={'train': Split('train', 7_218, 7_100), 'val': Split('val', 1_550, 1_519), 'test': Split('test', 1_542, 1_529)})
 
 # seconds; no video of these is longer (Charades' longest has 194, ActivityNet's 755, TACoS' 1,402, a QVHighlights clip 150)
 LONGEST = dict(charades_sta=240., activitynet_captions=900., tacos=1700., qvhighlights=180.)

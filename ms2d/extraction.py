@@ -163,7 +163,7 @@ class Pixels(Parameters):
     stride: int = 0 # frames from one row to the next; 0: the encoder's own
     against: str = '' # feature file of the same videos, made elsewhere, to compare with; '': none
     run: str = '' # run folder of a model trained on such rows, to be asked the queries; '': nothing is asked
-    dataset: str = 'world' # world, charades_sta, activitynet_captions, tacos or jsonl
+    dataset: str = 'world' # world, charades_sta, activitynet_captions, tacos, qvhighlights or jsonl
     annotations: str = '' # folder of the queries and their times; world: where to make it (data/world)
     split: str = 'test' # queries: train, val, test, or a published list
     count: int = 0 # videos, evenly picked; 0: all

@@ -11,9 +11,10 @@ __all__ = ['TRUE', 'FOUND', 'OTHER', 'INK', 'draw_curves', 'ask', 'draw_scales',
 import csv
 from pathlib import Path
 import numpy as np, torch
+from .core import few
 from .evaluator import standardise
 from .maps import to_square
-from .metrics import temporal_iou
+from .metrics import best_iou, temporal_iou, true_moments
 from .training import Run
 
 # %% ../nbs/15_plots.ipynb #c08
@@ -86,7 +87,8 @@ def draw_maps(
         if found is not None:
             mine = [int(c) - first[j] for c in found.cell[0] if first[j] <= c < first[j+1]]
             ax.plot((xy[mine,1] + .5)*unit, (xy[mine,0] + .5)*unit, 'o', mfc='none', mec='w', ms=5, label='candidates')
-        ax.plot(sample.end - unit/2, sample.start + unit/2, '*', color=TRUE, ms=12, label='true')
+        true = true_moments(sample)
+        ax.plot(true[:,1] - unit/2, true[:,0] + unit/2, '*', color=TRUE, ms=12, label='true')
     axes[0].legend(fontsize=7, loc='upper left', facecolor=OTHER, labelcolor='w')
     return fig
 
@@ -127,12 +129,13 @@ def draw_timeline(
     if frames:
         at = (np.arange(shots) + .5)*sample.duration/shots
         draw_strip(ax['strip'], frames(sample.vid, at), sample.duration)
-    ax['spans'].barh(1, sample.end - sample.start, left=sample.start, color=TRUE, height=.8)
+    for start,end in true_moments(sample): ax['spans'].barh(1, end - start, left=start, color=TRUE, height=.8)
     draw_spans(ax['spans'], 0, best)
     ax['spans'].set(yticks=[0, 1], yticklabels=['found', 'true'], xlim=(0, sample.duration))
     if 'clips' in ax: _draw_clips(ax['clips'], run, i, split, sample.duration)
-    iou = float(temporal_iou(best[0,:2], np.array([sample.start, sample.end])))
-    axes[-1,0].set_xlabel('seconds'); axes[0,0].set_title(f'"{sample.query}"  found {best[0,0]:.1f}-{best[0,1]:.1f} s, true {sample.start:.1f}-{sample.end:.1f} s, IoU {iou:.2f}', fontsize=9)
+    iou = float(best_iou(best[0,:2], sample))
+    true = few([f'{start:.1f}-{end:.1f}' for start,end in true_moments(sample)], 3)
+    axes[-1,0].set_xlabel('seconds'); axes[0,0].set_title(f'"{sample.query}"  found {best[0,0]:.1f}-{best[0,1]:.1f} s, true {true} s, IoU {iou:.2f}', fontsize=9)
     return fig
 
 def _draw_clips(ax, run, i, split, duration):
@@ -154,8 +157,7 @@ def examine(
         batch = run.corpus.batch(split, index)
         with torch.no_grad(): c = model.candidates(model(batch['clips'], batch['tokens'], batch['lengths']), batch['tokens'])
         picked = model.cell_spans(batch['duration']).gather(1, c.cell[...,None].expand(-1, -1, 2)).double().numpy()
-        truth = np.array([(samples[i].start, samples[i].end) for i in index.tolist()])[:,None]
-        out['iou'].append(temporal_iou(picked, truth)); out['label'].append(c.labels.numpy()); out['logit'].append(c.logits.numpy())
+        out['iou'].append(np.stack([best_iou(x, samples[i]) for x,i in zip(picked, index.tolist())])); out['label'].append(c.labels.numpy()); out['logit'].append(c.logits.numpy())
         out['nll'].append(standardise(c.nll).numpy())
     return {k: np.concatenate(v) for k,v in out.items()}
 
@@ -205,7 +207,7 @@ def first_iou(
 )->np.ndarray: # (Q,)
     "IoU of the first moment found with the true one, for every query of a split"
     samples = run.corpus.samples[split]
-    return temporal_iou(np.array([predictions[s.qid][0,:2] for s in samples]), np.array([(s.start, s.end) for s in samples]))
+    return np.array([best_iou(predictions[s.qid][0,:2], s) for s in samples])
 
 def worst(
     run:Run,

@@ -39,7 +39,7 @@ PRESETS = dict(
 @dataclass
 class Data(Parameters):
     "Where the data are"
-    dataset: str = 'world' # world, charades_sta, activitynet_captions, tacos or jsonl
+    dataset: str = 'world' # world, charades_sta, activitynet_captions, tacos, qvhighlights or jsonl
     annotations: str = '' # folder of the annotations; world: where to make it (data/world)
     features: str = '' # feature file or folder; world: made with it
     vectors: str = 'corpus' # word vectors: a file, or 'corpus': learnt from the training sentences
