@@ -132,9 +132,11 @@ def hold(
     path = Path(path).resolve()
     lock = path.with_name(_hidden(path) + '.lock')
     if lock not in _held:
+        try: path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as e: raise ValueError(f"{path} cannot be made ({cause(e)}): name another place") from None
         with writing(lock):
-            try: path.parent.mkdir(parents=True, exist_ok=True); f = _take(path, wait, lock)
-            except (PermissionError, NotADirectoryError): raise ValueError(f"{path} cannot be written by this user: name another place") from None
+            try: f = _take(path, wait, lock)
+            except PermissionError: raise ValueError(f"{path} cannot be written by this user: name another place") from None
             f.truncate(0); f.write(f'process {os.getpid()} on {socket.gethostname()}, since {time.strftime("%Y-%m-%d %H:%M:%S")}'); f.flush()
         _held[lock] = [f, 0]
     _held[lock][1] += 1
@@ -324,6 +326,8 @@ class Parameters:
             if _fits(v := getattr(self, name), hint): continue
             want = 'a finite number' if hint is float and isinstance(v, (int, float)) and not isinstance(v, bool) else getattr(hint, '__name__', str(hint))
             raise ValueError(f"{name} is {shown(v)} ({type(v).__name__}), {want} is needed" + _hint(name, v, hint))
+        for name,v in vars(self).items():
+            if isinstance(v, str) and '\0' in writable(v, name, 'parameters'): raise ValueError(f"{name} is {shown(v)}: a zero byte is no text")
 
     def choose(self, **choices)->None: # name=values that it may have
         "Raise a readable error for a value that is none of its choices"
@@ -339,13 +343,30 @@ class Parameters:
 
 # %% ../nbs/00_core.ipynb #c28
 @patch(cls_method=True)
+def of(cls:Parameters,
+    given:dict, # name -> value; what is not there has its default
+)->Parameters: # an object of the class that is asked
+    "Parameters by name; a name that is not one is an error"
+    known = [f.name for f in dataclasses.fields(cls)]
+    if extra := sorted(given.keys() - set(known)):
+        close = [f"{n if n.isprintable() else ascii(n)} (did you mean {m[0]}?)" if (m := difflib.get_close_matches(n, known, 1)) else shown(n).strip("'") for n in extra]
+        raise ValueError(f"unknown parameter: {few(close)}. There are: {', '.join(known)}")
+    return cls(**given)
+
+@patch(cls_method=True)
 def from_namespace(cls:Parameters,
     namespace:dict, # a notebook's globals() right after its parameters cell
 )->Parameters: # an object of the class that is asked
-    "The parameters of a notebook; a name that is not one is an error"
-    known = [f.name for f in dataclasses.fields(cls)]
-    plain = {k: v for k,v in namespace.items() if k[:1] != '_' and isinstance(v, (bool, int, float, str, list, dict, type(None))) and k not in ('In', 'Out')}
-    if extra := sorted(plain.keys() - set(known)):
-        close = [f"{n} (did you mean {m[0]}?)" if (m := difflib.get_close_matches(n, known, 1)) else n for n in extra]
-        raise ValueError(f"unknown parameter: {', '.join(close)}. There are: {', '.join(known)}")
-    return cls(**plain)
+    "The parameters of a notebook"
+    kinds = (bool, int, float, str, list, dict, type(None))
+    return cls.of({k: v for k,v in namespace.items() if k[:1] != '_' and isinstance(v, kinds) and k not in ('In', 'Out')})
+
+@patch(cls_method=True)
+def from_file(cls:Parameters,
+    path:str|Path, # JSON file with an object of parameters
+)->Parameters: # an object of the class that is asked
+    "The parameters that a file names"
+    given = parse_json(read_text(path, most=1_000_000), path)
+    if not isinstance(given, dict): raise ValueError(f"{path}: {{name: value, ...}} is needed, got {shown(given)}")
+    try: return cls.of(given)
+    except ValueError as e: raise ValueError(f"{path}: {e}") from None
