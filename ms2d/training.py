@@ -1089,7 +1089,7 @@ def train(
     "Train a model and write the run folder: config.json, metrics.csv, last.ckpt"
     cfg = world_folder(cfg).resolved()
     out = Path(cfg.out)
-    if out.exists() and not out.is_dir(): raise ValueError(f"out is {cfg.out!r}, a file: name a folder")
+    if os.path.lexists(out) and not out.is_dir(): raise ValueError(f"out is {cfg.out!r}, a file or a link to nowhere: name a folder")
     corpus = corpus or Corpus(cfg)
     free = hold(out) if not rank_zero_only.rank else lambda: None                   # of several processes the first writes
     try: run = _train(cfg, corpus, out)

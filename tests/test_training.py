@@ -151,6 +151,7 @@ def test_a_full_disk_is_a_sentence(given, small_disk, tmp_path):
     finish(whole)
     need = (tmp_path/'whole'/'last.ckpt').stat().st_size
     small_disk(f'{(2*need + need//2)//1024}k', disk)                                        # two checkpoints, and no third
+    (disk/'full').mkdir()
     (tmp_path/'full').symlink_to(disk/'full')
     process = start(tmp_path, 'full', **given)
     out,_ = process.communicate(timeout=120)
