@@ -190,7 +190,7 @@ class Retrieval(Parameters):
     def check(self)->None:
         "Types, and what goes together"
         super().check()
-        if self.top < 1: raise ValueError(f"top is {self.top}: at least 1 moment is needed")
+        self.between(top=(1, 1000))
         if self.query and self.queries: raise ValueError("query and queries are two ways to ask: pass one of them")
         if self.video and not (self.query.strip() or self.queries): raise ValueError("no sentence to look for: pass -p query SENTENCE, or -p queries FILE with a sentence a line")
         if not self.video and (self.query or self.queries): raise ValueError("no video to look at: pass -p video FILE")
