@@ -15,7 +15,7 @@ from .metrics import by_length
 from .predictions import read_predictions
 from .report import differences, mean_and_sd
 from .sweep import run_name
-from .training import Data
+from .training import RANGES, Data
 
 # %% ../nbs/22_comparison.ipynb #c06
 GRID = dict(clips=32)                                                                    # the maps' network costs by the moment
@@ -167,9 +167,7 @@ class Ablation(Data):
         super().check()
         self.needs_both()
         variants(self.axes)
-        for name in ('seeds', 'epochs'):
-            if getattr(self, name) < 1: raise ValueError(f"{name} is {getattr(self, name)}: at least 1 is needed")
-        if self.workers < 0: raise ValueError(f"workers is {self.workers}: at least 1, or 0 for as many as there are cores")
+        self.between(seeds=RANGES['seeds'], epochs=RANGES['epochs'], workers=(0, 1024))
 
     def runs(self)->dict: # axis -> {label -> parameters of its runs, one a seed}
         "All runs; the same parameters are trained once, however many axes they stand on"
