@@ -39,10 +39,11 @@ def project_root()->Path:
 def few(
     names, # of anything
     n:int=5, # how many to show
+    most:int=80, # characters of each
 )->str:
     "The first names of a list, as text"
     names = list(names)
-    return ', '.join(plain(x, 80) for x in names[:n]) + (', ...' if len(names) > n else '')
+    return ', '.join(plain(x, most) for x in names[:n]) + (', ...' if len(names) > n else '')
 
 def file_hash(
     path:str|Path, # file
