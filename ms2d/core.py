@@ -237,7 +237,8 @@ def _hint(name, value, hint):
     "What to write instead of a value of the wrong type"
     want = getattr(hint, '__name__', str(hint))
     if 'bool' in want: return ': write True or False'
-    if hint is str and type(value) in (int, float, bool): return f': papermill reads words like this one as something else with -p; write -r {name} {value}'
+    if str in (hint, *typing.get_args(hint)) and type(value) in (int, float, bool, types.NoneType):
+        return f': papermill reads 007, 1e5, True or None as no text where it stands behind -p; write -r {name} instead, with the word as it is'
     return ''
 
 class Parameters:

@@ -31,6 +31,17 @@ def test_comments_of_the_parameters_are_those_of_the_dataclass(notebook, config)
     source = '\n'.join(inspect.getsource(c) for c in config.__mro__ if dataclasses.is_dataclass(c))
     for name,_,_,comment in parameters_cell(notebook): assert re.search(rf'^    {name}: .* # {re.escape(comment)}$', source, re.M), name
 
+@every_workbook
+def test_a_word_that_papermill_takes_for_a_number(notebook, config):
+    "`-p query 007` arrives as 7: the first cell after the parameters says how to pass text"
+    first,then = [''.join(c['source']) for c in cells(ROOT/'nbs'/f'{notebook}.ipynb') if c['cell_type']=='code'][:2]
+    assert then.rstrip().endswith(f'cfg = {config.__name__}.from_namespace(globals())')
+    texts = [n for n,hint,*_ in parameters_cell(notebook) if 'str' in hint]
+    assert len(texts)>=3 or notebook=='app'
+    for name in texts:
+        for value in (7, 1e5, True, *[None]*('None' not in dict((p[0], p[1]) for p in parameters_cell(notebook))[name])):
+            with pytest.raises(ValueError, match=rf'^{name} is {value} .*-r {name} instead'): config.from_namespace({name: value})
+
 FILES = ['config.json', 'last.ckpt', 'metrics.csv', 'predictions.jsonl', 'previous.ckpt', 'results.json']
 
 def test_train_workbook(tiny, tmp_path):
