@@ -4,17 +4,18 @@
 
 # %% auto #0
 __all__ = ['DATASETS', 'SPLITS', 'LONGEST', 'FACTS', 'Sample', 'timed', 'Annotations', 'read_annotations', 'summary', 'Split',
-           'named_split', 'split_title', 'FeatureStore', 'HDF5Features', 'FolderFeatures', 'open_features', 'describe',
-           'same_encoder', 'match', 'hold_out', 'validation_split']
+           'named_split', 'split_title', 'FeatureStore', 'HDF5Features', 'npy_array', 'npz_array', 'read_rows',
+           'FolderFeatures', 'open_features', 'describe', 'same_encoder', 'match', 'hold_out', 'validation_split']
 
 # %% ../nbs/01_dataset.ipynb #c04
-import csv, hashlib, json, os, re, zipfile
-from math import inf, isfinite, isnan, nan
+import csv, hashlib, io, os, re, zipfile
+from math import inf, isfinite, isnan, nan, prod
 from pathlib import Path
 from typing import NamedTuple
 import numpy as np
 from fastcore.basics import patch
-from .core import few, stem
+from numpy.lib import format as npy
+from .core import few, label, need_file, number, parse_json, read_text, reading, sentence, shown, stem, text_lines
 
 # %% ../nbs/01_dataset.ipynb #c07
 class Sample(NamedTuple):
@@ -39,7 +40,9 @@ class Annotations(dict):
     "`{split: [Sample, ...]}`, and in `notes` what was changed on the way in: `{split: {'clipped': n, 'dropped': n, 'untimed': n}}`"
     def __init__(self, *args):
         super().__init__(*args)
-        self.notes,self.outside = {},set() # `outside`: (split, qid) of the kept moments that left their video and were clipped
+        self.notes = {}
+        self.outside = set() # (split, qid) of the kept moments that left their video and were clipped
+        self.where = {} # (split, qid) -> file and line, or file, video and number of the query
 
     def note(self,
         split:str, # 'train', 'val' or 'test'
@@ -47,7 +50,23 @@ class Annotations(dict):
         "What happened to the samples of `split`"
         return self.notes.setdefault(split, dict(clipped=0, dropped=0, untimed=0))
 
+    @property
+    def durations(self)->dict: # {video: {seconds, ...}}
+        "What the queries of all splits say of the length of each video"
+        out = {}
+        for samples in self.values():
+            for s in samples: out.setdefault(s.vid, set()).add(s.duration)
+        return out
+
 # %% ../nbs/01_dataset.ipynb #c14
+def _clip(window, duration, where, slack):
+    "A moment, cut at the ends of its video"
+    start,end = window
+    if not isfinite(start + end): raise ValueError(f"{where}: moment {start} to {end}: give both times in seconds, or neither")
+    if max(end - duration, -start) > slack:
+        raise ValueError(f"{where}: times past the duration: {start} to {end} s in a video of {duration} s: are they its seconds?")
+    return max(start, 0.),min(end, duration)
+
 @patch
 def add(self:Annotations,
     split:str, # 'train', 'val' or 'test'
@@ -56,120 +75,173 @@ def add(self:Annotations,
     slack:float=inf, # seconds that a moment may lie past the ends of the video and be clipped
     strict:bool=False, # refuse `end <= start` in train and val too
 )->bool: # was it kept?
-    "Check `s`, clip its moment to the video, keep it or count it as dropped"
-    if not s.query.strip(): raise ValueError(f"{where}: empty query: write a sentence or remove it")
+    "Check `s`, clip its moments to the video, keep it or count it as dropped"
+    query = sentence(s.query, where)
+    vid = label(s.vid, 'vid', where)
     if not 0 < s.duration < inf: raise ValueError(f"{where}: the duration of {s.vid!r} is {s.duration}: seconds > 0 are needed")
     note = self.note(split)
-    if isnan(s.start) and isnan(s.end):
+    start,end = s.start,s.end
+    windows = ()
+    if isnan(start) and isnan(end) and not s.windows:
         if split == 'test': raise ValueError(f"{where}: no start and end: a test query needs both (train and val do without)")
         note['untimed'] += 1
     else:
-        if not isfinite(s.start + s.end): raise ValueError(f"{where}: moment {s.start} to {s.end}: give both times in seconds, or neither")
-        if max(s.end - s.duration, -s.start) > slack:
-            raise ValueError(f"{where}: times past the duration: {s.start} to {s.end} s in a video of {s.duration} s: are they its seconds?")
-        past = s.end > s.duration or s.start < 0
-        note['clipped'] += past
-        t = s._replace(start=max(s.start, 0.), end=min(s.end, s.duration))
-        if t.end <= t.start:
-            if strict or split == 'test':
-                raise ValueError(f"{where}: end <= start: {s.start} to {s.end} s in a video of {s.duration} s: correct or remove it")
+        given = list(s.windows) or [(start, end)]
+        inside = [_clip(w, s.duration, where, slack) for w in given]
+        kept = [w for w in inside if w[1] > w[0]]
+        note['clipped'] += inside != given
+        if len(kept) < len(given) and (strict or split == 'test'):
+            a,b = next(g for g,w in zip(given, inside) if not w[1] > w[0])
+            raise ValueError(f"{where}: end <= start: {a} to {b} s in a video of {s.duration} s: correct or remove it")
+        if not kept:
             note['dropped'] += 1
             return False
-        if past: self.outside.add((split, s.qid))
-        s = t
-    self.setdefault(split, []).append(s)
+        if inside != given: self.outside.add((split, s.qid))
+        start,end = max(kept, key=lambda w: w[1] - w[0])
+        windows = tuple(kept) if len(kept) > 1 else ()
+    self.setdefault(split, []).append(Sample(s.qid, vid, query, s.duration, start, end, windows))
+    self.where[split, s.qid] = where
     return True
 
 # %% ../nbs/01_dataset.ipynb #c18
 def _need(folder, name):
     "The file `name` of `folder`, or a readable error"
-    path = Path(folder)/name
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist: put the annotations there under this name, or pass another folder as `annotations`")
-    return path
-
-def _text(path):
-    "The text of a file"
-    try: return path.read_text(encoding='utf-8-sig')
-    except UnicodeDecodeError as e: raise ValueError(f"{path}: not UTF-8 text (byte {e.start}): save it as UTF-8") from None
-
-def _number(x, what, where):
-    "`x` as a float, or a readable error"
-    try: return float(x)
-    except (TypeError, ValueError): raise ValueError(f"{where}: {what} is {x!r}: a number of seconds is needed") from None
+    return need_file(Path(folder)/name, 'put the annotations there under this name, or pass another folder as `annotations`')
 
 # %% ../nbs/01_dataset.ipynb #c19
 def _lengths(path):
     "`{video: seconds}` of one of Charades' csv files"
-    rows = csv.DictReader(_text(path).splitlines())
-    if not {'id', 'length'} <= set(rows.fieldnames or ()): raise ValueError(f"{path}: columns `id` and `length` are needed, got {rows.fieldnames}")
-    return {r['id']: _number(r['length'], 'length', f'{path}:{rows.line_num}') for r in rows}
+    text,out = read_text(path),{}
+    rows = csv.DictReader(io.StringIO(text, newline=''), strict=True)
+    with reading(path, 'is no csv', 'a quote or a comma too many?'): names,found = rows.fieldnames or [],[(rows.line_num, r) for r in rows]
+    if not {'id', 'length'} <= set(names): raise ValueError(f"{path}: columns `id` and `length` are needed, got {shown(names)}")
+    for n,r in found:
+        where = f'{path}:{n}'
+        if None in r: raise ValueError(f"{where}: {len(names) + len(r[None])} fields under {len(names)} names: a comma without quotes?")
+        seconds = number(r['length'], 'length', where)
+        if out.setdefault(r['id'], seconds) != seconds: raise ValueError(f"{where}: video {r['id']!r} again, {seconds:g} s and not {out[r['id']]:g}: which is right?")
+    return out
 
 def _charades(folder):
     "Charades-STA's two txt and two csv files"
     ann = Annotations()
     for split in ('train', 'test'):
-        path,lengths = _need(folder, f'charades_sta_{split}.txt'),_lengths(_need(folder, f'Charades_v1_{split}.csv'))
-        for n,line in enumerate(_text(path).splitlines(), 1):
-            if not line.strip(): continue
-            where,m = f'{path}:{n}',re.fullmatch(r'\s*(\S+)\s+(\S+)\s+(\S+?)\s*##(.*)', line)
+        path = _need(folder, f'charades_sta_{split}.txt')
+        lengths = _lengths(_need(folder, f'Charades_v1_{split}.csv'))
+        for n,line in text_lines(path):
+            where = f'{path}:{n}'
+            m = re.fullmatch(r'\s*(\S+)\s+(\S+)\s+(\S+?)\s*##(.*)', line)
             if not m: raise ValueError(f"{where}: got {line[:60]!r}, a line reads `VIDEO start end##sentence`")
-            vid,s,e,query = m.groups()
+            vid,start,end,query = m.groups()
             if vid not in lengths: raise ValueError(f"{where}: video {vid!r} is not in Charades_v1_{split}.csv: its length is needed")
-            ann.add(split, Sample(f'{split}_{n}', vid, query.strip(), lengths[vid], _number(s, 'start', where), _number(e, 'end', where)), where)
+            s = Sample(f'{split}_{n}', vid, query, lengths[vid], number(start, 'start', where), number(end, 'end', where))
+            ann.add(split, s, where)
     return ann
 
 # %% ../nbs/01_dataset.ipynb #c23
-def _json(text, where):
-    "Parsed json, or an error that says where"
-    try: return json.loads(text)
-    except json.JSONDecodeError as e:
-        raise ValueError(f"{where}: not json: {e.msg} at line {e.lineno}, column {e.colno}: a broken download?") from None
+def _fields(x, needed, where):
+    "Refuse an object that lacks a field"
+    length = ('num_frames', 'fps') if isinstance(x, dict) and 'fps' in x and 'duration' not in x else ('duration',)
+    need = [*length, *needed]
+    if not isinstance(x, dict): raise ValueError(f"{where}: {', '.join(need)} are needed, got {shown(x)}")
+    if any(k not in x for k in need): raise ValueError(f"{where}: {', '.join(need)} are needed, got {shown(sorted(x))}")
+
+def _whole(objects):
+    "Have all objects that leave their unit open whole numbers only, in their moments too?"
+    for x,moments in objects:
+        if 'fps' not in x or 'duration' not in x or 'num_frames' in x: continue
+        if any(s % 1 or e % 1 for s,e in moments) or number(x['duration'], 'duration', '') % 1: return False
+    return True
+
+def _in_frames(x, duration, fps, whole, where):
+    "Does an object with `fps` and `duration` count frames?"
+    if 'num_frames' not in x: return whole
+    n = number(x['num_frames'], 'num_frames', where, 'a number of frames is needed')
+    if abs(duration - n/fps) <= max(1, .02*n/fps): return False
+    if abs(duration - n) <= max(fps, .02*n): return True
+    raise ValueError(f"{where}: duration is {duration:g}, but {n:g} frames at {fps:g} fps are {n/fps:g} s: which of them is right?")
+
+def _clock(x, moments, whole, where):
+    "Duration of a video, s, and how much of its times is a second: 1, or its frames per second"
+    fps = number(x['fps'], 'fps', where, 'frames per second > 0 are needed') if 'fps' in x else 1.
+    if not fps > 0: raise ValueError(f"{where}: fps is {fps}: frames per second > 0 are needed")
+    if 'duration' not in x: return number(x['num_frames'], 'num_frames', where)/fps, fps
+    duration = number(x['duration'], 'duration', where)
+    if 'fps' not in x: return duration, 1.
+    latest = max((e for _,e in moments), default=0.)
+    if not _in_frames(x, duration, fps, whole, where):
+        if latest > 1.1*duration + 1: raise ValueError(f"{where}: times up to {latest:g} in a video of {duration:g} s, with fps {fps:g}: frames? Divide them")
+        return duration, 1.
+    if any(s % 1 or e % 1 for s,e in moments): raise ValueError(f"{where}: fractions as times, but the duration {duration:g} is in frames at {fps:g} fps: divide it")
+    return duration/fps, fps
+
+# %% ../nbs/01_dataset.ipynb #c23b
+def _video(a, n, where):
+    "The times of one video of a json file whose queries begin behind number `n`, as numbers [(start, end), ...]"
+    _fields(a, ('timestamps', 'sentences'), where)
+    for k in ('timestamps', 'sentences'):
+        if not isinstance(a[k], list): raise ValueError(f"{where}: {k} are {shown(a[k])}: a list is needed")
+    if len(a['timestamps']) != len(a['sentences']):
+        raise ValueError(f"{where}: {len(a['timestamps'])} timestamps but {len(a['sentences'])} sentences: each sentence needs its [start, end]")
+    out = []
+    for i,t in enumerate(a['timestamps'], n+1):
+        at = f'{where}, query {i} of the file'
+        if not isinstance(t, list) or len(t) != 2: raise ValueError(f"{at}: timestamp {shown(t)}: [start, end] is needed")
+        out.append((number(t[0], 'a timestamp', at), number(t[1], 'a timestamp', at)))
+    number(a.get('duration', 0), 'duration', where)
+    return out
 
 def _captions(path, ann, split):
     "Add the queries of one json file: seconds, or frames where it has `fps`"
-    videos,n = _json(_text(path), path),0
+    videos = parse_json(read_text(path), path)
     if not isinstance(videos, dict): raise ValueError(f"{path}: a {type(videos).__name__}, expected {{video: {{duration, timestamps, sentences}}}}")
+    moments,n = {},0
+    for vid,a in videos.items():
+        moments[vid] = _video(a, n, f'{path}, video {vid!r}')
+        n += len(moments[vid])
+    whole,n = _whole([(a, moments[vid]) for vid,a in videos.items()]),0
     for vid,a in videos.items():
         where = f'{path}, video {vid!r}'
-        need = ('num_frames', 'fps') if isinstance(a, dict) and 'fps' in a and 'duration' not in a else ('duration',)
-        if not isinstance(a, dict) or any(k not in a for k in (*need, 'timestamps', 'sentences')):
-            raise ValueError(f"{where}: {', '.join(need)}, timestamps and sentences are needed, got {sorted(a) if isinstance(a, dict) else a!r}")
-        if len(a['timestamps']) != len(a['sentences']):
-            raise ValueError(f"{where}: {len(a['timestamps'])} timestamps but {len(a['sentences'])} sentences: each sentence needs its [start, end]")
-        fps = 1. if need == ('duration',) else _number(a['fps'], 'fps', where)
-        if not fps > 0: raise ValueError(f"{where}: fps is {fps}: frames per second > 0 are needed")
-        d = _number(a[need[0]], need[0], where)/fps
-        for t,query in zip(a['timestamps'], a['sentences']):
-            n,at = n+1,f'{where}, query {n+1} of the file'
-            if not isinstance(t, (list, tuple)) or len(t) != 2: raise ValueError(f"{at}: timestamp {t!r}: [start, end] is needed")
-            s,e = (_number(x, 'a timestamp', at)/fps for x in t)
-            ann.add(split, Sample(f'{split}_{n}', vid, str(query).strip(), d, s, e), at)
+        duration,unit = _clock(a, moments[vid], whole, where)
+        if unit != 1 and 'duration' in a: ann.note(split)['frames'] = ann.note(split).get('frames', 0) + len(moments[vid])
+        for (start,end),query in zip(moments[vid], a['sentences']):
+            n += 1
+            ann.add(split, Sample(f'{split}_{n}', vid, query, duration, start/unit, end/unit), f'{where}, query {n} of the file')
 
 # %% ../nbs/01_dataset.ipynb #c27
-def _moment(x, note, where):
-    "Start and end of one jsonl object: NaN where it has none"
-    windows = x.get('relevant_windows') or ([[x.get('start', nan), x.get('end', nan)]] if {'start', 'end'} & set(x) else [])
-    if not windows: return nan,nan
-    if not all(isinstance(w, (list, tuple)) and len(w) == 2 for w in windows):
-        raise ValueError(f"{where}: relevant_windows {windows!r}: [[start, end], ...] is needed")
-    if len(windows) > 1: note['several'] = note.get('several', 0) + 1
-    times = [tuple(_number(nan if t is None else t, k, where) for k,t in zip(('start', 'end'), w)) for w in windows]
-    return max(times, key=lambda w: w[1]-w[0])
+def _moments(x, where):
+    "The true moments of one jsonl object, [(start, end), ...]: none where nobody knows them"
+    start,end = (nan if x.get(k) is None else number(x[k], k, where) for k in ('start', 'end'))
+    windows = x.get('relevant_windows')
+    if windows is None: windows = []
+    if not isinstance(windows, list) or not all(isinstance(w, list) and len(w) == 2 for w in windows):
+        raise ValueError(f"{where}: relevant_windows {shown(windows)}: [[start, end], ...] is needed")
+    found = [(number(s, 'a time of relevant_windows', where), number(e, 'a time of relevant_windows', where)) for s,e in windows]
+    if isnan(start) and isnan(end): return found
+    if found and (start, end) not in found: raise ValueError(f"{where}: start and end are {start:g} and {end:g}, none of relevant_windows: which is right?")
+    return found or [(start, end)]
 
 def _jsonl(path, ann, split):
     "Add the queries of one jsonl file"
-    seen = {}
-    for n,line in enumerate(_text(path).splitlines(), 1):
-        if not line.strip(): continue
-        where,x = f'{path}:{n}',_json(line, f'{path}:{n}')
-        if not isinstance(x, dict) or not {'vid', 'query', 'duration'} <= set(x):
-            raise ValueError(f"{where}: `vid`, `query` and `duration` are needed, got {sorted(x) if isinstance(x, dict) else x!r}")
-        qid = str(x.get('qid', f'{split}_{n}'))
+    rows = {n: parse_json(line, f'{path}:{n}') for n,line in text_lines(path)}
+    moments,seen = {},{}
+    for n,x in rows.items():
+        _fields(x, ('vid', 'query'), f'{path}:{n}')
+        number(x.get('duration', 0), 'duration', f'{path}:{n}')
+        moments[n] = _moments(x, f'{path}:{n}')
+    whole = _whole([(x, moments[n]) for n,x in rows.items()])
+    for n,x in rows.items():
+        where,note = f'{path}:{n}',ann.note(split)
+        qid = label(x.get('qid', f'{split}_{n}'), 'qid', where)
         if qid in seen: raise ValueError(f"{where}: qid {qid!r} stands in line {seen[qid]} already: give every query its own")
         seen[qid] = n
-        d,(s,e) = _number(x['duration'], 'duration', where),_moment(x, ann.note(split), where)
-        ann.add(split, Sample(qid, str(x['vid']), str(x['query']).strip(), d, s, e), where, slack=1., strict=True)
+        duration,unit = _clock(x, moments[n], whole, where)
+        windows = [(s/unit, e/unit) for s,e in moments[n]]
+        if len(windows) > 1: note['several'] = note.get('several', 0) + 1
+        if unit != 1 and 'duration' in x: note['frames'] = note.get('frames', 0) + 1
+        start,end = windows[0] if windows else (nan, nan)
+        s = Sample(qid, x['vid'], x['query'], duration, start, end, tuple(windows) if len(windows) > 1 else ())
+        ann.add(split, s, where, slack=1., strict=True)
 
 # %% ../nbs/01_dataset.ipynb #c31
 DATASETS = ('world', 'charades_sta', 'activitynet_captions', 'tacos', 'jsonl')
@@ -186,7 +258,7 @@ def read_annotations(
     ann,(suffix,read) = Annotations(),('jsonl', _jsonl) if dataset == 'jsonl' else ('json', _captions)
     for split in ('train', 'val', 'test'):
         path = Path(folder)/f'{split}.{suffix}'
-        if path.is_file() or (dataset != 'jsonl' and split != 'val'): read(_need(folder, path.name), ann, split)
+        if os.path.lexists(path) or (dataset != 'jsonl' and split != 'val'): read(_need(folder, path.name), ann, split)
     if not ann: raise FileNotFoundError(f"no query in {folder}: {dataset} reads {{train,val,test}}.{suffix} there")
     return ann
 
@@ -251,16 +323,12 @@ class FeatureStore:
         if not 0 <= rows_per_second < inf: raise ValueError(f"rows_per_second is {rows_per_second}: a rate > 0, or 0 for the file's own")
         self.path,self.rows_per_second,self.dim = Path(path),float(rows_per_second),0
         if not self.path.exists(): raise FileNotFoundError(f"features {path} do not exist: pass an HDF5 file or a folder of .npy, .npz or .h5 files")
+        if not self.path.is_dir(): need_file(self.path)
         self.ids = sorted(self._ids())
         if not self.ids: raise ValueError(f"{path} holds no features: an HDF5 file needs <video> -> (T, D), a folder <video>.npy, .npz or .h5")
-        self._names = set(self.ids)
+        self._names,self._stems = set(self.ids),{}
+        for n in self.ids: self._stems.setdefault(stem(n), []).append(n)
         if check: self.dim = self.rows(self.ids[0]).shape[1]
-
-    def name(self,
-        vid:str, # a video of the annotations
-    )->str|None: # its name in the file, None if it is not there
-        "Find `vid` as written, without or with `v_`, or without the suffix of a video file"
-        return next((n for n in (vid, vid[2:] if vid.startswith('v_') else f'v_{vid}', stem(vid)) if n in self._names), None)
 
     @property
     def facts(self)->dict: # encoder, checksum, frames_per_second, window, stride, opened_as; {}: it does not say
@@ -271,34 +339,79 @@ class FeatureStore:
     def __len__(self): return len(self.ids)
     def __repr__(self): return f'{type(self).__name__}({self.path.name}: {len(self):,} videos, {self.dim} columns)'
 
-# %% ../nbs/01_dataset.ipynb #c45
+# %% ../nbs/01_dataset.ipynb #c43b
+def _written(
+    name:str|bytes, # of a file, or of a data set
+)->str:
+    "A name as text that can be printed, whatever its bytes are"
+    return (name if isinstance(name, bytes) else os.fsencode(name)).decode('utf-8', 'backslashreplace')
+
 @patch
-def array(self:FeatureStore,
-    name:str, # a video of the file
-)->np.ndarray: # (T, D), numbers of any type
-    "The rows of a video as they stand in the file, if they are rows of numbers at all"
-    x,where = self._read(name),f'{self.path}, video {name!r}'
+def name(self:FeatureStore,
+    vid:str, # a video of the annotations
+)->str|None: # its name in the file, None if it is not there
+    "Find `vid` as written, with or without `v_`, or under a name that means the same video"
+    other = vid[2:] if vid.startswith('v_') else f'v_{vid}'
+    for n in (vid, other):
+        if n in self._names: return n
+    for s in (stem(vid), stem(other)):
+        same = self._stems.get(s, [])
+        if len(same) > 1: raise ValueError(f"{self.path}: {vid!r} may be any of {few(map(repr, same))}: which of them? Rename the others")
+        if same: return same[0]
+
+@patch
+def find(self:FeatureStore,
+    vid:str, # a video of the annotations
+)->str: # its name in the file
+    "As `name`, or an error"
+    name = self.name(vid)
+    if name is None: raise ValueError(f"{self.path}: no features for video {vid!r} (it has {len(self):,} videos, the first is {self.ids[0]!r})")
+    return name
+
+# %% ../nbs/01_dataset.ipynb #c45
+def _table(x, where):
+    "An array as rows (T, D), if it is rows of numbers at all"
     if x.dtype.kind not in 'uif': raise ValueError(f"{where}: type {x.dtype}, numbers are needed")
     if x.ndim > 2: x = x.squeeze(tuple(i for i in range(1, x.ndim-1) if x.shape[i] == 1)) # (T, 1, 1, D), as some I3D files have it
     if x.ndim != 2: raise ValueError(f"{where}: shape {x.shape}, (T, D) is needed: one row a time step")
     if not x.size: raise ValueError(f"{where}: shape {x.shape} has no rows: extract its features again or leave the video out")
     return x
 
+def _amount(x, what, where):
+    "An attribute that has to be a number >= 0"
+    if isinstance(x, (np.ndarray, np.generic)) and x.size == 1: x = x.item()
+    value = number(x if type(x) in (int, float) else [x], f'attribute {what}', where, 'a number >= 0 is needed')
+    if value < 0: raise ValueError(f"{where}: attribute {what} is {value:g}: a number >= 0 is needed")
+    return value
+
+def _floats(x, attributes, where):
+    "Rows as finite float32; integers times their `scale`"
+    scale = attributes.get('scale') if x.dtype.kind in 'ui' else None
+    with np.errstate(over='ignore', invalid='ignore'):
+        x = x.astype(np.float32, copy=False)
+        if scale is not None: x *= np.float32(_amount(scale, 'scale', where))
+    bad = ~np.isfinite(x).all(1)
+    if bad.any(): raise ValueError(f"{where}: NaN or Inf in {bad.sum()} of {len(x)} rows, first in row {bad.argmax()}: extract its features again")
+    return x
+
+# %% ../nbs/01_dataset.ipynb #c45b
+@patch
+def array(self:FeatureStore,
+    name:str, # a video of the file
+)->np.ndarray: # (T, D), numbers of any type
+    "The rows of a video as they stand in the file, if they are rows of numbers at all"
+    return _table(self._read(name), f'{self.path}, video {name!r}')
+
 @patch
 def rows(self:FeatureStore,
     vid:str, # a video of the annotations
 )->np.ndarray: # feature rows (T, D), float32
     "The checked feature rows of a video"
-    name = self.name(vid)
-    if name is None: raise ValueError(f"{self.path}: no features for video {vid!r} (it has {len(self):,} videos, the first is {self.ids[0]!r})")
+    name = self.find(vid)
     x,where = self.array(name),f'{self.path}, video {name!r}'
-    scale = self._attributes(name).get('scale') if x.dtype.kind in 'ui' else None
     if self.dim and x.shape[1] != self.dim:
         raise ValueError(f"{where}: width {x.shape[1]}, but {self.ids[0]!r} has {self.dim}: all videos need the same features")
-    x = x.astype(np.float32)*np.float32(1 if scale is None else scale)
-    bad = ~np.isfinite(x).all(1)
-    if bad.any(): raise ValueError(f"{where}: NaN or Inf in {bad.sum()} of {len(x)} rows, first in row {bad.argmax()}: extract its features again")
-    return x
+    return _floats(x, self._attributes(name) if x.dtype.kind in 'ui' else {}, where)
 
 # %% ../nbs/01_dataset.ipynb #c46
 @patch
@@ -306,9 +419,8 @@ def rate(self:FeatureStore,
     vid:str, # a video of the annotations
 )->float: # rows per second; 0: not known, the T rows span the duration
     "The user's `rows_per_second` if > 0, else the attribute of the data set, else of the file, else 0"
-    r = float(self.rows_per_second or self._attributes(self.name(vid)).get('rows_per_second', 0.))
-    if not 0 <= r < inf: raise ValueError(f"{self.path}, video {vid!r}: attribute rows_per_second is {r}: a rate >= 0 is needed")
-    return r
+    if self.rows_per_second: return self.rows_per_second
+    return _amount(self._attributes(self.find(vid)).get('rows_per_second', 0.), 'rows_per_second', f'{self.path}, video {vid!r}')
 
 # %% ../nbs/01_dataset.ipynb #c46b
 @patch
@@ -316,23 +428,94 @@ def seconds(self:FeatureStore,
     vid:str, # a video of the annotations
 )->float: # s; 0: the file does not say
     "Length of the video"
-    return float(self._attributes(self.name(vid)).get('seconds', 0.))
+    return _amount(self._attributes(self.find(vid)).get('seconds', 0.), 'seconds', f'{self.path}, video {vid!r}')
 
 # %% ../nbs/01_dataset.ipynb #c50
 def _open_h5(path):
     "An HDF5 file, open for reading"
     import h5py
-    try: return h5py.File(path, 'r')
-    except OSError as e: raise ValueError(f"{path}: truncated or not HDF5 ({e}): download or extract it again") from None
+    busy = 'another program has it open and writes to it: wait until it is done, or close it there'
+    because = (('unable to lock', busy), ('already open for write', 'it is being written, or its writer was killed: extract it again'))
+    need_file(path)
+    with reading(path, 'cannot be opened', 'truncated or not HDF5? Download or extract it again', because): return h5py.File(path, 'r')
+
+def _step(group, part, where, hops):
+    "The member `part` of an HDF5 group; a link is followed within its file only"
+    import h5py
+    link = group.get(part, getlink=True) if isinstance(group, h5py.Group) else None
+    if link is None: raise ValueError(f"{where}: there is no {_written(part)!r} in the file: a link to nowhere?")
+    if isinstance(link, h5py.ExternalLink):
+        raise ValueError(f"{where}: a link into another file ({_written(link.filename)!r}): copy its rows into this file")
+    if not isinstance(link, h5py.SoftLink): return group[part]
+    if next(hops, None) is None: raise ValueError(f"{where}: links that lead in a circle")
+    return _walk(group.file if link.path.startswith('/') else group, link.path, where, hops)
+
+def _walk(group, path, where, hops):
+    "What is found at the end of a path with slashes"
+    for part in path.split('/'):
+        if part not in ('', '.'): group = _step(group, part, where, hops)
+    return group
 
 def _only(group, where):
     "The one data set of an HDF5 group"
     import h5py
     if isinstance(group, h5py.Dataset): return group
-    found = [v for v in group.values() if isinstance(v, h5py.Dataset)]
+    names = list(group) if isinstance(group, h5py.Group) else []
+    found = [v for n in names if isinstance(v := _step(group, n, where, iter(range(32))), h5py.Dataset)]
     if len(found) != 1:
-        raise ValueError(f"{where}: {len(found)} data sets ({few(list(group))}), one (T, D) a video is needed: write the wanted features to a file of their own")
+        raise ValueError(f"{where}: {len(found)} data sets ({few(map(_written, names))}), one (T, D) a video is needed: write the wanted features to a file of their own")
     return found[0]
+
+# %% ../nbs/01_dataset.ipynb #c50b
+_FREE = 2**28 # bytes that a video may always take
+_RATIO = 50 # and how many times what is stored of it, above that
+_MOST = 2**34 # bytes that no video may take
+
+def _bounded(need, stored, where):
+    "Refuse what would take far more memory than the bytes that the file has of it"
+    if need <= _FREE or need <= min(_MOST, _RATIO*stored): return
+    raise ValueError(f"{where}: {need/1e6:,.0f} MB of numbers are declared, {stored/1e6:,.3g} MB are stored: no features look like this, and it would fill the memory")
+
+def _need_filters(plist, where):
+    "Refuse compression that this machine cannot undo"
+    import h5py
+    for code,_,_,name in (plist.get_filter(i) for i in range(plist.get_nfilters())):
+        if h5py.h5z.filter_avail(code): continue
+        try: import hdf5plugin                    # registers its filters
+        except ImportError: pass
+        if h5py.h5z.filter_avail(code): continue
+        raise ValueError(f"{where}: compressed with filter {code} ({_written(name or b'')[:60]}), a filter plugin that is missing here: pip install hdf5plugin")
+
+def _values(d, where):
+    "The numbers of an HDF5 data set, if they are numbers, in this file, and as many as were written"
+    import h5py
+    plist,other = d.id.get_create_plist(),'its rows are in other files: copy them into this one'
+    if plist.get_layout() == h5py.h5d.VIRTUAL: raise ValueError(f"{where}: a virtual data set, {other}")
+    if plist.get_external_count(): raise ValueError(f"{where}: raw external storage, {other}")
+    if d.dtype.kind not in 'uif': raise ValueError(f"{where}: type {d.dtype}, numbers are needed")
+    shape,chunks = d.shape or (),d.chunks or ()
+    if not shape: raise ValueError(f"{where}: shape {d.shape}, (T, D) is needed: one row a time step")
+    _bounded(max(prod(shape), prod(chunks))*max(d.dtype.itemsize, 4), d.id.get_storage_size(), where)
+    pieces = prod(-(-s//c) for s,c in zip(shape, chunks)) if chunks else 1
+    have = d.id.get_num_chunks() if chunks else int(d.id.get_storage_size() > 0)
+    if prod(shape) and have < pieces: raise ValueError(f"{where}: {have} of {pieces} pieces were written: an extraction that was stopped? Extract it again")
+    _need_filters(plist, where)
+    return d[()]
+
+# %% ../nbs/01_dataset.ipynb #c50c
+def _attribute(thing, key, where):
+    "An attribute of one number or text; None where there is none"
+    if key not in thing.attrs: return None
+    a = thing.attrs.get_id(key)
+    if a.shape is None or prod(a.shape) != 1 or a.dtype.itemsize > 2**16:
+        raise ValueError(f"{where}: attribute {key} is an array of shape {a.shape} and type {a.dtype}: one number is needed")
+    x = thing.attrs[key]
+    if isinstance(x, (np.ndarray, np.generic)): x = x.item()
+    return _written(x) if isinstance(x, bytes) else x
+
+def _stated(things, where, keys=('rows_per_second', 'seconds', 'scale')):
+    "`{name: value}` of attributes; those of later things win"
+    return {k: v for thing in things for k in keys if (v := _attribute(thing, k, where)) is not None}
 
 # %% ../nbs/01_dataset.ipynb #c52
 class HDF5Features(FeatureStore):
@@ -344,51 +527,136 @@ class HDF5Features(FeatureStore):
         if self._h5 is None or self._pid != os.getpid(): self._h5,self._pid = _open_h5(self.path),os.getpid()
         return self._h5
 
-    @property
-    def facts(self)->dict: # as `FeatureStore.facts`
-        "What the file's attributes say"
-        said = {k: v.item() if hasattr(v, 'item') else v for k,v in self.h5.attrs.items() if k in (*FACTS, 'rows_per_second', 'opened_as')}
-        # the embedded world keeps its encoder beside its features
-        return dict(opened_as=f"{said['encoder']}:{self.path.absolute().parent}") | said if 'encoder' in said else {}
+    def node(self,
+        name:str, # a video of the file
+    ): # h5py group or data set
+        "What stands under a name, in this file and no other"
+        where,hops = f'{self.path}, video {name!r}',iter(range(32))
+        with reading(self.path, where=f', video {name!r}'):
+            if name in self._names: return _step(self.h5, self._bytes.get(name, name), where, hops)
+            return _walk(self.h5, name, where, hops)
 
     def __getstate__(self): return {**self.__dict__, '_h5': None}
-    def _ids(self): return list(self.h5)
+    def _ids(self):
+        with reading(self.path): names = list(self.h5)
+        self._bytes = {_written(n): n for n in names if isinstance(n, bytes)} # names that are not UTF-8
+        return {_written(n) for n in names}
+
     def _read(self, name):
-        x = _only(self.h5[name], f'{self.path}, group {name!r}')
-        try: return x[()]
-        except OSError as e: raise ValueError(f"{self.path}, video {name!r}: truncated? It cannot be read ({e}): get it again") from None
+        with reading(self.path, 'cannot be read', 'truncated? Get it again', where=f', video {name!r}'):
+            return _values(_only(self.node(name), f'{self.path}, group {name!r}'), f'{self.path}, video {name!r}')
+
     def _attributes(self, name):
-        g = self.h5[name]
-        return {**self.h5.attrs, **g.attrs, **_only(g, name).attrs}
+        where,g = f'{self.path}, video {name!r}',self.node(name)
+        with reading(self.path, where=f', video {name!r}'): return _stated((self.h5, g, _only(g, where)), where)
+
+# %% ../nbs/01_dataset.ipynb #c52b
+@patch
+def name(self:HDF5Features,
+    vid:str, # a video of the annotations
+)->str|None: # its name in the file, None if it is not there
+    "As for every store; a name with slashes is that of a data set in groups"
+    found = super(HDF5Features, self).name(vid)
+    if found or '/' not in vid or vid.startswith('/'): return found
+    try: self.node(vid)
+    except ValueError: return None
+    return vid
+
+@patch(as_prop=True)
+def facts(self:HDF5Features)->dict: # as `FeatureStore.facts`
+    "What the file's attributes say"
+    keys = (*FACTS, 'rows_per_second', 'opened_as')
+    with reading(self.path): said = _stated([self.h5], self.path, keys)
+    if 'encoder' not in said: return {}
+    for k in keys:
+        text = k in ('encoder', 'checksum', 'opened_as')
+        if k not in said and k in FACTS: raise ValueError(f"{self.path}: it says its encoder, but not the attribute {k}: extract it again, or remove `encoder`")
+        if text and not isinstance(said.get(k, ''), str): raise ValueError(f"{self.path}: attribute {k} is {shown(said[k])}: text is needed")
+        if not text and k in said: _amount(said[k], k, self.path)
+    # the embedded world keeps its encoder beside its features
+    return dict(opened_as=f"{said['encoder']}:{self.path.absolute().parent}") | said
 
 # %% ../nbs/01_dataset.ipynb #c58
+def npy_array(
+    f, # open file
+    size:int, # bytes that it has, unpacked
+    stored:int, # bytes that it takes on the disk
+    where:str, # file and member, for the message of an error
+    kinds:str='uif', # kinds of numpy types that may come: numbers
+)->np.ndarray:
+    "The array of a .npy file, if it holds what its header declares"
+    version = npy.read_magic(f)
+    shape,_,dtype = (npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0)(f)
+    if dtype.kind not in kinds: raise ValueError(f"{where}: type {dtype}, no array of {'numbers' if 'f' in kinds else 'text'}")
+    if not all(type(n) is int and n >= 0 for n in shape): raise ValueError(f"{where}: shape {shape}: whole numbers are needed")
+    need,have = prod(shape)*dtype.itemsize,size - f.tell()
+    if need > have: raise ValueError(f"{where}: {need:,} bytes are declared, {have:,} are there: truncated? Extract it again")
+    if need < have: raise ValueError(f"{where}: {need:,} bytes are declared, {have:,} are there: more than one array? Write one a file")
+    _bounded(prod(shape)*max(dtype.itemsize, 4), stored, where)
+    f.seek(0)
+    return npy.read_array(f, allow_pickle=False)
+
+def npz_array(
+    path:str|Path, # .npz file
+    name:str='', # of the array; '': `features`, or the only one
+    kinds:str='uif', # as for `npy_array`
+)->np.ndarray:
+    "One array of an .npz file"
+    size = need_file(path).stat().st_size
+    with reading(path, 'is no whole npz file', 'truncated? Download or extract it again'), zipfile.ZipFile(path) as z:
+        have = [n[:-4] for n in z.namelist() if n.endswith('.npy')]
+        key = name or ('features' if 'features' in have else have[0] if len(have) == 1 else '')
+        if key not in have: raise ValueError(f"{path}: arrays {shown(have)}: {f'`{name}`' if name else '`features` or one array alone'} is needed")
+        if have.count(key) > 1: raise ValueError(f"{path}: the array {key!r} comes {have.count(key)} times: one of them is needed")
+        info = z.getinfo(f'{key}.npy')
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED): raise ValueError(f"{path}: {key!r} is packed as numpy packs no array: save it with numpy")
+        with z.open(info) as f: return npy_array(f, info.file_size, min(size, info.compress_size), f'{path}, array {key!r}', kinds)
+
+# %% ../nbs/01_dataset.ipynb #c58b
+def _kind(path):
+    "'npz', 'h5' or 'npy': by what is in the file, whatever its name"
+    need_file(path)
+    with reading(path), open(path, 'rb') as f: head = f.read(8)
+    if head[:2] == b'PK': return 'npz'
+    return 'h5' if head == b'\x89HDF\r\n\x1a\n' or path.suffix.lower() in ('.h5', '.hdf5') else 'npy'
+
 def _load(path):
     "The one array of a .npy, .npz or .h5 file"
-    if path.suffix in ('.h5', '.hdf5'):
-        with _open_h5(path) as f: return _only(f, f'{path} (a file of many videos? then pass the file, not its folder)')[()]
-    try:
-        x = np.load(path, allow_pickle=False)
-        if isinstance(x, np.ndarray): return x
-        with x:
-            key = 'features' if 'features' in x.files else x.files[0] if len(x.files) == 1 else None
-            if key: return x[key]
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as e:
-        raise ValueError(f"{path}: truncated or no array of numbers ({e}): extract it again") from None
-    raise ValueError(f"{path}: arrays {x.files}: `features` or one array alone is needed")
+    kind = _kind(path)
+    if kind == 'npz': return npz_array(path)
+    if kind == 'h5':
+        with _open_h5(path) as f, reading(path): return _values(_only(f, f'{path} (a file of many videos? then pass the file, not its folder)'), path)
+    with reading(path, 'is no array of numbers', 'truncated? Extract it again'), open(path, 'rb') as f:
+        size = os.fstat(f.fileno()).st_size
+        return npy_array(f, size, size, path)
+
+def _beside(path):
+    "The attributes of a file of one video: only HDF5 has any"
+    if _kind(path) != 'h5': return {}
+    with _open_h5(path) as f, reading(path): return _stated((f, _only(f, path)), path)
+
+def read_rows(
+    path:str|Path, # .npy, .npz or .h5 file of one video
+)->np.ndarray: # feature rows (T, D), float32
+    "The checked feature rows of a file"
+    x = _table(_load(path := Path(path)), path)
+    return _floats(x, _beside(path) if x.dtype.kind in 'ui' else {}, path)
 
 class FolderFeatures(FeatureStore):
     "A folder of `<vid>.npy`, `<vid>.npz` or `<vid>.h5`"
     def _ids(self):
         self.files = {}
         for p in sorted(self.path.iterdir()):
-            if p.suffix not in ('.npy', '.npz', '.h5', '.hdf5'): continue
-            if p.stem in self.files: raise ValueError(f"{self.path}: {p.name} beside {self.files[p.stem].name}: one file a video is needed")
-            self.files[p.stem] = p
+            if p.name.startswith('.') or p.suffix.lower() not in ('.npy', '.npz', '.h5', '.hdf5'): continue
+            name = _written(p.stem)
+            if name in self.files: raise ValueError(f"{self.path}: {p.name} beside {self.files[name].name}: one file a video is needed")
+            self.files[name] = p
         return self.files
-    def _read(self, name): return _load(self.files[name])
-    def _attributes(self, name):
-        if self.files[name].suffix not in ('.h5', '.hdf5'): return {}
-        with _open_h5(self.files[name]) as f: return {**f.attrs, **_only(f, name).attrs}
+    def _read(self, name):
+        path = self.files[name]
+        if not path.exists(): raise ValueError(f"{path}: a link to a file that does not exist: copy the file here")
+        return _load(path)
+    def _attributes(self, name): return _beside(self.files[name])
 
 # %% ../nbs/01_dataset.ipynb #c62
 def open_features(
