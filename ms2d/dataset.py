@@ -439,10 +439,19 @@ def _open_h5(path):
     need_file(path)
     with reading(path, 'cannot be opened', 'truncated or not HDF5? Download or extract it again', because): return h5py.File(path, 'r')
 
+def _link(group, part):
+    "The link under a name of an HDF5 group; None where there is none"
+    import h5py
+    if not isinstance(group, h5py.Group): return None
+    if isinstance(part, str): return group.get(part, getlink=True)
+    # a name that is not UTF-8: h5py's own `get` cannot ask for it
+    if not group.id.links.exists(part): return None
+    return h5py.HardLink() if group.id.links.get_info(part).type == h5py.h5l.TYPE_HARD else h5py.SoftLink(_written(part))
+
 def _step(group, part, where, hops):
     "The member `part` of an HDF5 group; a link is followed within its file only"
     import h5py
-    link = group.get(part, getlink=True) if isinstance(group, h5py.Group) else None
+    link = _link(group, part)
     if link is None: raise ValueError(f"{where}: there is no {_written(part)!r} in the file: a link to nowhere?")
     if isinstance(link, h5py.ExternalLink):
         raise ValueError(f"{where}: a link into another file ({_written(link.filename)!r}): copy its rows into this file")
