@@ -163,7 +163,7 @@ def draw_timeline(
     ax['spans'].set(yticks=[0, 1], yticklabels=['found', 'true'], xlim=(0, sample.duration))
     if 'clips' in ax: _draw_clips(ax['clips'], run, i, split, sample.duration)
     iou = float(temporal_iou(best[0,:2], np.array([sample.start, sample.end])))
-    axes[-1,0].set_xlabel('seconds'); axes[0,0].set_title(f'"{caption(sample.query)}"  found {best[0,0]:.1f}-{best[0,1]:.1f} s, true {sample.start:.1f}-{sample.end:.1f} s, IoU {iou:.2f}', fontsize=9)
+    axes[-1,0].set_xlabel('seconds'); axes[0,0].set_title(f'"{caption(sample.query, 80)}"  found {best[0,0]:.1f}-{best[0,1]:.1f} s, true {sample.start:.1f}-{sample.end:.1f} s, IoU {iou:.2f}', fontsize=9)
     return fig
 
 def _draw_clips(ax, run, i, split, duration):
