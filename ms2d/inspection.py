@@ -56,6 +56,8 @@ def _sentences(ann):
     for split,samples in ann.items():
         empty = [f'{s.query!r} ({where.get((split, s.qid), s.qid)})' for s in samples if not tokenize(s.query)]
         if empty: out.append(Finding('wrong', f'{len(empty):,} sentences of {split} have no word: {few(empty, most=300)}', 'training stops at them: write sentences, or take them out'))
+        long = [f'{plain(s.query, 40)} ({where.get((split, s.qid), s.qid)})' for s in samples if len(s.query) > 2000]
+        if long: out.append(Finding('odd', f'{len(long):,} sentences of {split} have more than 2,000 letters: {few(long, most=300)}', 'one sentence each? A batch takes the memory of its longest'))
         several = [s.qid for s in samples if len(s.windows) > 1]
         if several: out.append(Finding('fine', f'{split}: {len(several):,} queries have several true moments: {few(several)}'))
     return out
@@ -121,11 +123,11 @@ def look(
     x:np.ndarray, # features as they stand in the file (T, D)
 )->Look:
     "One video's features"
-    x = x.astype(np.float32, copy=False)
+    with np.errstate(over='ignore'): x = x.astype(np.float32, copy=False)                 # too large for training is Inf, and bad
     good = np.isfinite(x).all(1)
     y = x[good]
     return Look(*x.shape, int((~good).sum()), int((np.ptp(y, axis=1) == 0).sum()) if len(y) and y.shape[1] > 1 else 0, len(y) > 2 and bool((y == y[0]).all()),
-        float(y.mean()) if len(y) else 0., float(np.square(y).mean()) if len(y) else 0.)
+        float(y.mean()) if len(y) else 0., float(np.square(y, dtype=np.float64).mean()) if len(y) else 0.)
 
 def survey(
     path:str|Path, # feature file or folder

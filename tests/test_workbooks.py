@@ -42,6 +42,13 @@ def test_a_word_that_papermill_takes_for_a_number(notebook, config):
         for value in (7, 1e5, True, *[None]*('None' not in dict((p[0], p[1]) for p in parameters_cell(notebook))[name])):
             with pytest.raises(ValueError, match=rf'^{name} is {value} .*-r {name} instead'): config.from_namespace({name: value})
 
+@every_workbook
+def test_text_is_shown_in_the_ways_that_keep_it_text(notebook, config):
+    "One theme; rows of text by `listing`: pandas' Styler and Markdown would take markup in data for their own"
+    code = '\n'.join(''.join(c['source']) for c in cells(ROOT/'nbs'/f'{notebook}.ipynb') if c['cell_type']=='code')
+    assert not re.search(r'\.style\.|\bMarkdown\(|\bJavascript\(|rcParams', code)
+    assert notebook=='app' or 'theme()' in code
+
 FILES = ['config.json', 'last.ckpt', 'metrics.csv', 'predictions.jsonl', 'previous.ckpt', 'results.json']
 
 def test_train_workbook(tiny, tmp_path):
