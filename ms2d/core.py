@@ -238,7 +238,7 @@ def _hint(name, value, hint):
     want = getattr(hint, '__name__', str(hint))
     if 'bool' in want: return ': write True or False'
     if str in (hint, *typing.get_args(hint)) and type(value) in (int, float, bool, types.NoneType):
-        return f': papermill reads 007, 1e5, True or None as no text where it stands behind -p; write -r {name} instead, with the word as it is'
+        return f': papermill reads words like 007, 1e5, True or None as something else with -p; write -r {name} {value}, or whatever the word was'
     return ''
 
 class Parameters:
