@@ -62,6 +62,7 @@ def _sentences(ann):
         if several: out.append(Finding('fine', f'{split}: {len(several):,} queries have several true moments: {few(several)}'))
     return out
 
+# %% ../nbs/18_inspection.ipynb #c09b
 def _durations(ann, dataset):
     "Durations of a video that disagree, or that no video of the data set has"
     out,said = [],defaultdict(set)
