@@ -34,7 +34,7 @@ def caption(
 def _cell(x, digits):
     "What a cell of `listing` shows"
     if x is None or x != x: return ''
-    return f'{x:.{digits}f}' if isinstance(x, float) else plain(x, 300)
+    return f'{x:.{digits}f}' if isinstance(x, float) else plain(x, 500)
 
 def listing(
     rows:list, # dicts with the same keys, a row each
@@ -44,8 +44,8 @@ def listing(
     import pandas as pd
     from IPython.display import HTML
     frame = pd.DataFrame([{k: _cell(x, digits) for k,x in r.items()} for r in rows])
-    with pd.option_context('display.max_colwidth', None):
-        return HTML(frame.to_html(index=False, border=0, escape=True, classes='tex2jax_ignore mathjax_ignore'))
+    with pd.option_context('display.max_colwidth', None, 'display.html.use_mathjax', False):
+        return HTML(frame.to_html(index=False, border=0, escape=True))
 
 # %% ../nbs/15_plots.ipynb #c08
 TRUE,FOUND,OTHER = '#E69F00', '#0072B2', '#999999'
