@@ -202,7 +202,7 @@ def seconds_of(
     if said < 0 or 0 < said < 1e-3: raise ValueError(f"duration is {said:g}: seconds are needed, or 0 for what the video itself says")
     if not (said or known): raise ValueError("nobody knows how many rows there are in a second: pass duration=SECONDS (or train with rows_per_second)")
     if (said or known) > LONGEST*horizon: raise ValueError(f"duration is {said or known:g} s: more than {LONGEST:,} times the longest training video ({horizon:.0f} s)")
-    if said and known and abs(said - known) > max(1., .05*known): print(f'duration: {said:g} s are given, but the video itself says {known:.2f} s. Going on with {said:g} s.')
+    if said and known and abs(said - known) > max(1., .05*known): print(f'duration: {said:g} s are given, but by its file or the rate of its rows it is {known:.2f} s long. Going on with {said:g} s.')
     return said or known
 
 @patch
@@ -235,6 +235,8 @@ def _look(self:Retriever, rows, rate, duration, times):
     where = torch.cat([spans(s.xy, n, torch.tensor([duration]))[0] for s,n in zip(seen, counts)])
     overlap = self.model.overlap() if counts == self.model.counts else self.model.overlap(where)
     fine = self.model.fine(rows, duration, rate) if self.cfg.refine else None
+    if not all(x.isfinite().all() for x in (*clips, *([] if fine is None else [fine]))):
+        raise ValueError(f"feature rows reach {np.abs(rows).max():.0e}, too large for this model: are they of its encoder?")
     return Encoded(seen, where, np.repeat(np.arange(len(seen)), [len(s.xy) for s in seen]), overlap, fine, duration)
 
 # %% ../nbs/23_retrieval.ipynb #c19
