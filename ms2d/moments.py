@@ -16,7 +16,7 @@ from math import inf
 from pathlib import Path
 import numpy as np
 from .plots import OTHER, caption, draw_spans, draw_strip
-from .core import Parameters, parse_json, plain, project_root, read_text, reading, replacing
+from .core import need_file, Parameters, parse_json, plain, read_text, reading, replacing, text_lines
 from .video import Video, _picture, _size
 
 # %% ../nbs/24_moments.ipynb #c06
@@ -197,14 +197,12 @@ def world_films(
     return {p: said[p.stem]['sentences'] for p in films if p.stem in said}           # others are half-made, or another's
 
 def example(
-    origin:dict, # facts of the encoder that a model knows
+    world:Path|None, # the embedded world whose encoder the model knows, from `own_world`
 )->tuple[Path, list[str]]: # video file, sentences
     "A clip of the embedded world, and what its test queries ask about it"
-    kind,_,folder = origin.get('opened_as', '').partition(':')
-    if kind != 'world': raise ValueError("no video to look at: pass -p video FILE and -p query SENTENCE (without them a clip of the embedded world is shown, and this model is of another one)")
-    folder = Path(folder or project_root()/'data'/'world')
-    films = [*world_films(folder).items()]
-    if not films: raise FileNotFoundError(f"no clip of the embedded world in {folder.name}/videos: pass -p video FILE and -p query SENTENCE, or make it with `make train`")
+    if world is None: raise ValueError("no video to look at: pass -p video FILE and -p query SENTENCE (without them a clip of the embedded world is shown, and this model is of another one)")
+    films = [*world_films(world).items()]
+    if not films: raise FileNotFoundError(f"no clip of the embedded world in {world.name}/videos: pass -p video FILE and -p query SENTENCE, or make it with `make train`")
     return films[-1]
 
 # %% ../nbs/24_moments.ipynb #c24
@@ -216,7 +214,7 @@ class Retrieval(Parameters):
     query: str = '' # what to look for
     queries: str = '' # text file with a sentence a line, instead of query
     top: int = 5 # moments a sentence
-    encoder: str = '' # what reads the video: '' as the training features, or where that encoder is now: KIND:FILE
+    encoder: str = '' # what reads the video, KIND:FILE; '': the embedded world's own, if the model is of it
     out: str = 'reports/retrieve' # folder for moments.csv, moments.json, moments.vtt and the clips
 
     def check(self)->None:
@@ -231,9 +229,7 @@ class Retrieval(Parameters):
     def sentences(self)->list[str]: # without repetitions
         "The sentences to look for"
         if not self.queries: return [self.query.strip()]
-        if not Path(self.queries).is_file(): raise FileNotFoundError(f"queries {self.queries} do not exist: name a text file with a sentence a line")
-        try: text = Path(self.queries).read_text(encoding='utf-8-sig')
-        except UnicodeDecodeError as e: raise ValueError(f"{self.queries} is not UTF-8 text (byte {e.start}): save it as UTF-8") from None
-        found = [*dict.fromkeys(' '.join(l.split()) for l in text.splitlines() if l.strip())]
+        lines = text_lines(need_file(self.queries, 'name a text file with a sentence a line'))
+        found = [*dict.fromkeys(' '.join(line.split()) for _,line in lines)]
         if not found: raise ValueError(f"{self.queries} holds no sentence: write one a line")
         return found

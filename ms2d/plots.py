@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['TRUE', 'FOUND', 'OTHER', 'INK', 'theme', 'caption', 'listing', 'draw_curves', 'ask', 'draw_scales', 'draw_maps',
            'draw_strip', 'draw_spans', 'draw_timeline', 'examine', 'rank_correlations', 'rank_correlation',
-           'draw_labels', 'first_iou', 'worst', 'draw_parts']
+           'draw_labels', 'first_iou', 'worst', 'draw_parts', 'draw_reliability']
 
 # %% ../nbs/15_plots.ipynb #c03
 import csv
@@ -264,4 +264,21 @@ def draw_parts(
         ax.barh([f'{n} ({part[n]["queries"]:,})' for n in names], [part[n][figure] for n in names], color=FOUND)
         ax.axvline(whole[figure], color=OTHER, lw=2)
         ax.set_title(f'Found by {what}', fontsize=9); ax.set_xlabel(f'{figure}, %', fontsize=8); ax.tick_params(labelsize=7)
+    return fig
+
+# %% ../nbs/15_plots.ipynb #c29
+def draw_reliability(
+    tables:dict, # what is told -> what `reliability` gave
+):
+    "A panel for each thing that is told; returns the figure"
+    import matplotlib.pyplot as plt
+    fig,axes = plt.subplots(1, len(tables), figsize=(3.4*len(tables), 3.2), layout='constrained', squeeze=False)
+    for ax,(what,table) in zip(axes[0], tables.items()):
+        told,true,low,high = (np.array([b[k] for b in table['bins']]) for k in ('told', 'true', 'low', 'high'))
+        ax.plot([0, 1], [0, 1], color=FOUND, lw=1.5)
+        # a percentile interval of a skewed mean may end before the mean
+        ax.errorbar(told, true, np.maximum([true - low, high - true], 0), fmt='o', color=TRUE, ms=4, lw=1.2)
+        ax.set_title(f"{what}: {table['told']:.2f} told, {table['true']:.2f} true,\noff by {table['error']:.2f} in the mean", fontsize=9)
+        ax.set(xlim=(0, 1), ylim=(0, 1), aspect='equal'); ax.tick_params(labelsize=7)
+        ax.set_xlabel('told', fontsize=8); ax.set_ylabel('came true', fontsize=8)
     return fig

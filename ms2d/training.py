@@ -27,7 +27,7 @@ from .world import make_world
 from .dataset import DATASETS, match, named_split, open_features, read_annotations, same_encoder, split_title, summary, timed, validation_split
 from .text import MARKS, PAD, UNK, SentenceEncoder, Vocabulary, WordEmbedding, coverage, embedding, encode_batch, idf, load_vectors, tokenize, weighted_mean
 from .maps import cells, clip_counts, neighbours, pool_clips, span_iou, spans
-from .alignment import POWERS, SHARES, Alignment, Normalise, calibration, contrast, expected_iou, refine_ends, span_scores, video_match
+from .alignment import POWERS, SHARES, Alignment, Normalise, calibration, contrast, expected_iou, refine_ends, span_scores, told_sharpness, video_match
 from .network import MapNetwork, top_cells
 from .caption import Captioner, log_likelihood
 from .evaluator import candidate_nll, mixed_cost, share_labels, standard_labels
@@ -381,6 +381,7 @@ class MS2D(nn.Module):
         self.register_buffer('horizon', torch.zeros(()))            # length of the longest training video, s
         self.register_buffer('power', torch.tensor(.5))             # p, how much a span's length counts against it
         self.register_buffer('sharpness', torch.zeros(()))          # kappa of expected IoU; 0: the highest score wins
+        self.register_buffer('told', torch.zeros(()))               # kappa of the expected IoU that is told; 0: none is
         if cfg.align: self.alignment = Alignment(self.norm.width, weights.shape[1], cfg.align_dim, cfg.heads)
         if cfg.maps:
             self.encoder = SentenceEncoder(self.words, cfg.dim)
@@ -490,6 +491,22 @@ def belief(self:MS2D,
     "Expected IoU where the model is calibrated, p where it is not"
     if not self.sharpness: return logits.sigmoid()
     return self.expected(logits, where, float(self.sharpness)/(self.network.gain if self.cfg.maps else 1.), overlap, most)
+
+@patch
+def confidence(self:MS2D,
+    logits:Tensor, # of all cells of all scales (B, M)
+    where:Tensor, # what the cells stand for (M, 2) or (B, M, 2), in any unit
+    overlap:Tensor|None=None, # as for `belief`
+    most:int=1024, # as for `belief`
+)->Tensor: # (B, M), 0..1
+    "Expected IoU as it is told to people: not above what validation videos bear out, where the model is calibrated"
+    if not self.told: return self.belief(logits, where, overlap, most)
+    kappa = float(self.told)/(self.network.gain if self.cfg.maps else 1.)
+    expected = self.expected(logits, where, kappa, overlap, most)
+    if overlap is not None: return expected
+    # cells that were not compared have their share, too, and it is taken for lost
+    best = logits.topk(min(most, logits.shape[1]), 1).values
+    return expected*((kappa*best).logsumexp(1) - (kappa*logits).logsumexp(1)).exp()[:,None]
 
 # %% ../nbs/11_training.ipynb #c35b
 @patch
@@ -799,7 +816,7 @@ def calibrate(self:Learner,
 ):
     "Choose what of the mean sentence comes off, `power` and `sharpness` of the model; reads no time"
     cfg,model = self.cfg,self.model
-    self.fit_usual(); model.power.fill_(.5); model.sharpness.zero_()                # whatever was chosen before
+    self.fit_usual(); model.power.fill_(.5); model.sharpness.zero_(); model.told.zero_()  # whatever was chosen before
     if not (cfg.calibrate or cfg.hedge): return
     said,any_says = self.meetings(most)
     if not said: return                                                             # nothing to compare with
@@ -807,7 +824,11 @@ def calibrate(self:Learner,
     power,share,sigma = calibration(scores, [xy.to(self.device) for xy in model.cells], POWERS if cfg.calibrate else (.5,), SHARES if cfg.calibrate and cfg.usual else (1.,))
     model.alignment.usual.mul_(share)
     model.power.fill_(power)
-    if cfg.hedge: model.sharpness.fill_(4/max(sigma, 1e-6))
+    if not cfg.hedge: return
+    model.sharpness.fill_(4/max(sigma, 1e-6))
+    spans_of = lambda lists: torch.cat([span_scores(s, xy.to(s.device), power=power) for s,xy in zip(lists, model.cells)], 1)
+    own,*foreign = map(spans_of, scores(share)[:9])
+    model.told.fill_(told_sharpness(own, foreign, float(model.sharpness)))
 
 # %% ../nbs/11_training.ipynb #c97
 @patch
