@@ -589,6 +589,7 @@ def read_about(
     if not isinstance(about, dict) or about.get('mark') != _mark(about): raise ValueError(f"{path} is damaged, or of another version: call make_world again")
     return about
 
+# %% ../nbs/00_world.ipynb #c80a
 def need_whole(
     folder, # of a world
     about:dict, # from `read_about`
@@ -638,6 +639,7 @@ def _make(folder, want, workers, mp4, say):
     finish(folder, want, weights, [v for v in vids if v.startswith('test')][:mp4])
     say(f'  wrote {len(vids)} videos of features, {len(weights)} weight arrays')
 
+# %% ../nbs/00_world.ipynb #c85a
 def make_world(
     folder=None, # where to; data/world of the project if None
     seed:int=0,
