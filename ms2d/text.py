@@ -113,7 +113,9 @@ def _width(path, width, dim):
 
 def _counted(path, said, found, whole=True):
     "Refuse a header that says another number of vectors than there are"
-    if not found: raise ValueError(f"{path}: 0 vectors{f', but its header says {said}' if said else ''}: cut off? Download it again")
+    if not found:
+        raise ValueError(f"{path}: 0 vectors{f', but its header says {said}' if said else ''}: cut off? Download it "
+                         f"again")
     if said in (None, found): return
     do = 'correct its first line' if whole else 'cut off? Download it again'
     if found > said: raise ValueError(f"{path}: its header says {said:,} vectors, but the file has more: {do}")
@@ -125,13 +127,15 @@ def _numbers(fields):
     try: return np.array(fields, dtype=np.float32)
     except ValueError: return None
 
+# %% ../nbs/02_text.ipynb #c22x
 def _parse(line, dim, where):
     "The `dim` numbers behind the word of a line"
     word,*fields = line.split()
     x = _numbers(fields)
     if x is None: raise ValueError(f"{where}: {line[:40]!r} is no word with {dim} numbers: a text file of vectors?")
     if len(x) != dim:
-        raise ValueError(f"{where}: {len(x)} numbers behind {word.decode(errors='replace')!r}, expected {dim}" + (': cut off? Download it again' if len(x) < dim else ''))
+        do = ': cut off? Download it again' if len(x) < dim else ': correct this line'
+        raise ValueError(f"{where}: {len(x)} numbers behind {word.decode(errors='replace')!r}, expected {dim}{do}")
     return x
 
 def _spaced(fields, dim):
@@ -148,6 +152,7 @@ def _lines(f, path, size):
         if len(line) == _LINE: raise ValueError(f"{path}:{n}: a line of more than {_LINE:,} bytes: no file of vectors")
         if line.strip(): yield n,line
 
+# %% ../nbs/02_text.ipynb #c22bx
 def _text_vectors(f, wanted, dim, said, path, size):
     "Vectors of the `wanted` words of a text file that is open behind its header; `said`: how many that says, or None"
     asked,found,count,last = {w.encode() for w in wanted},{},0,b''
@@ -157,7 +162,8 @@ def _text_vectors(f, wanted, dim, said, path, size):
         count += 1
         if count == 1 and said is None: _width(path, len(_parse(line, len(line.split())-1, where)), dim)
         word = line.split(None, 1)[0]
-        if word in asked and word not in found and not _spaced(line.split()[1:], dim): found[word] = _parse(line, dim, where)
+        if word in asked and word not in found and not _spaced(line.split()[1:], dim):
+            found[word] = _parse(line, dim, where)
         last = line
     whole = last.endswith(b'\n') or len(last.split()) > dim
     if count and not whole: _parse(last, dim, where)
@@ -174,19 +180,25 @@ def _records(f, dim, path):
             yield data[at:gap].lstrip(b'\n'),data[gap+1:gap+1+size]
             at = gap + 1 + size
             continue
-        if gap < 0 and len(data) - at > _LINE: raise ValueError(f"{path}: byte {f.tell() - len(data) + at:,}: no word with a vector of {dim}: not word2vec's binary layout?")
+        if gap < 0 and len(data) - at > _LINE:
+            raise ValueError(f"{path}: byte {f.tell() - len(data) + at:,}: no word with a vector of {dim}: not "
+                             f"word2vec's binary layout?")
         more = f.read(2**24)
         data,at = data[at:] + more,0
         if not more: break
     if data.strip(b'\n'): yield None,data
 
+# %% ../nbs/02_text.ipynb #c25x
 def _binary_vectors(f, dim, said, path, size):
     "word2vec's binary layout, open behind its header, which says `said` vectors; the file has `size` bytes at most"
-    words,x = [],np.empty((min(said, size//(4*dim + 1) + 1), dim), dtype=np.float32) # not more than the file can hold, whatever it says
+    # not more than the file can hold, whatever it says
+    words,x = [],np.empty((min(said, size//(4*dim + 1) + 1), dim), dtype=np.float32)
     for word,numbers in _records(f, dim, path):
         if word is None or len(words) == said: _counted(path, said, len(words) + (word is not None), word is not None)
-        if word is None: raise ValueError(f"{path}: {len(numbers):,} bytes behind the last of its {said:,} vectors: a wrong header?")
-        if len(words) == len(x): raise ValueError(f"{path}: unpacks to more than {size/1e6:,.0f} MB: no file of vectors")
+        if word is None:
+            raise ValueError(f"{path}: {len(numbers):,} bytes behind the last of its {said:,} vectors: a wrong header?")
+        if len(words) == len(x):
+            raise ValueError(f"{path}: unpacks to more than {size/1e6:,.0f} MB: no file of vectors")
         x[len(words)] = np.frombuffer(numbers, dtype='<f4')
         words.append(word.decode('utf-8', 'backslashreplace'))
     _counted(path, said, len(words))
@@ -214,9 +226,11 @@ def _file_vectors(path, wanted, dim):
     if head == b'PK' or path.suffix == '.npz': return _npz_vectors(path, dim)
     packed = head == b'\x1f\x8b'
     if packed: size = max(_FREE, _RATIO*size)
-    with reading(path, 'is no file of vectors', 'damaged or cut off? Download it again'), (gzip.open if packed else open)(path, 'rb') as f:
+    unpack = gzip.open if packed else open
+    with reading(path, 'is no file of vectors', 'damaged or cut off? Download it again'), unpack(path, 'rb') as f:
         start = f.read(2**16)
-        if start[:2] in (b'\xff\xfe', b'\xfe\xff') and b'\0' in start: raise ValueError(f"{path}: UTF-16 text: save it as UTF-8")
+        if start[:2] in (b'\xff\xfe', b'\xfe\xff') and b'\0' in start:
+            raise ValueError(f"{path}: UTF-16 text: save it as UTF-8")
         bom = 3*start.startswith(b'\xef\xbb\xbf')
         header = re.match(rb'(\d{1,18})[ \t]+(\d{1,18})[ \t]*\r?(\n|\Z)', start[bom:])
         begin = bom + (header.end() if header else 0)
@@ -228,7 +242,7 @@ def _file_vectors(path, wanted, dim):
 
 # %% ../nbs/02_text.ipynb #c28
 def load_vectors(
-    vectors:str|Path, # 'corpus', or a file: GloVe or word2vec text, word2vec's binary layout, .npz with `words` and `vectors`
+    vectors:str|Path, # 'corpus', or a file: GloVe's or word2vec's text or binary, .npz with `words` and `vectors`
     sentences:list[str], # what 'corpus' learns from; of a text file only words that occur in them are kept
     dim:int=300, # width of the vectors
     seed:int=0, # of 'corpus'
