@@ -64,6 +64,7 @@ def _hidden(path):
     "A short hidden name for what belongs to `path` alone"
     return '.' + hashlib.blake2b(os.fsencode(path.name), digest_size=4).hexdigest()
 
+# %% ../nbs/00_core.ipynb #c09a
 def disk_full(
     e:BaseException, # from whoever wrote there
     folder:str|Path, # where it was written
@@ -86,6 +87,7 @@ def writing(
         if not disk_full(e, folder): raise
         raise full from None
 
+# %% ../nbs/00_core.ipynb #c09b
 @contextmanager
 def replacing(
     path:str|Path, # file to write
@@ -157,6 +159,7 @@ def _flock(f, wait):
     except OSError: pass                                            # a disk that knows no locks
     return True
 
+# %% ../nbs/00_core.ipynb #c34a
 def _take(path, wait, lock):
     "The open lock file, locked and in its place"
     while True:
@@ -195,6 +198,7 @@ def hold(
         lock.unlink(missing_ok=True); _held.pop(lock)[0].close()
     return free
 
+# %% ../nbs/00_core.ipynb #c35a
 @contextmanager
 def locked(
     path:str|Path, # as for `hold`
@@ -371,6 +375,7 @@ def of(cls:Parameters,
         raise ValueError(f"unknown parameter: {few(close)}. There are: {', '.join(known)}")
     return cls(**given)
 
+# %% ../nbs/00_core.ipynb #c28a
 @patch(cls_method=True)
 def from_namespace(cls:Parameters,
     namespace:dict, # a notebook's globals() right after its parameters cell

@@ -149,7 +149,8 @@ def check(self:Config)->None:
     if (n := moments_of(counts, value('longest'))) > 2**20:
         raise ValueError(f"clips={self.clips}, scales={self.scales} and longest={value('longest')} give a video {n:,} moments: {2**20:,} fit into the memory; "
                          "take fewer clips, more scales or a smaller longest")
-    if (n := value('heads')*value('align_dim')) > 2**15: raise ValueError(f"heads={value('heads')} of align_dim={value('align_dim')} are {n:,} columns: {2**15:,} fit into the memory")
+    if (n := value('heads')*value('align_dim')) > 2**15:
+        raise ValueError(f"heads={value('heads')} of align_dim={value('align_dim')} are {n:,} columns: {2**15:,} fit into the memory")
 
 # %% ../nbs/11_training.ipynb #c18
 @patch
@@ -200,7 +201,8 @@ def _fingerprint(store, durations, counts, trained, components):
 # %% ../nbs/11_training.ipynb #c26
 def _file_mark(path):
     "Size and hash of a file"
-    with path.open('rb') as f: return [path.stat().st_size, hashlib.file_digest(f, lambda: hashlib.blake2b(digest_size=16)).hexdigest()]
+    with path.open('rb') as f: digest = hashlib.file_digest(f, lambda: hashlib.blake2b(digest_size=16))
+    return [path.stat().st_size, digest.hexdigest()]
 
 def _make_clips(folder, store, durations, counts, trained, components):
     "Pool every video to every scale, one after the other, into files of `folder`"
@@ -211,13 +213,18 @@ def _make_clips(folder, store, durations, counts, trained, components):
     with ExitStack() as stack:
         stack.enter_context(writing(folder/'clips', need=2*sum(counts)*len(durations)*norm.width))
         files = [stack.enter_context((folder/f'{n}.npy').open('wb')) for n in counts]
-        for f,n in zip(files, counts): np.lib.format.write_array_header_1_0(f, dict(descr='<f2', fortran_order=False, shape=(len(durations), n, norm.width)))
+        for f,n in zip(files, counts):
+            head = dict(descr='<f2', fortran_order=False, shape=(len(durations), n, norm.width))
+            np.lib.format.write_array_header_1_0(f, head)
         for v in durations:
             rows,rate = store.rows(v),store.rate(v)
-            for f,n in zip(files, counts): f.write(norm(torch.from_numpy(pool_clips(rows, n, durations[v], rate))).clamp(-6e4, 6e4).half().numpy().tobytes())
+            for f,n in zip(files, counts):
+                clips = norm(torch.from_numpy(pool_clips(rows, n, durations[v], rate)))
+                f.write(clips.clamp(-6e4, 6e4).half().numpy().tobytes())
     with writing(folder/'norm.npz'): np.savez(folder/'norm.npz', **{k: v.numpy() for k,v in norm.state_dict().items()})
     write_json(folder/'whole.json', {p.name: _file_mark(p) for p in folder.iterdir()})
 
+# %% ../nbs/11_training.ipynb #c26b
 def _damaged(folder, counts):
     "What of the files in `folder` is not as it was written; '': nothing"
     try: marks = parse_json(read_text(folder/'whole.json'), folder/'whole.json')
@@ -234,6 +241,14 @@ def _half_made(parent):
             with locked(parent/old.name.removeprefix('making-')): shutil.rmtree(old, ignore_errors=True)
         except ValueError: pass                                                     # somebody is at work there
 
+def _make_whole(made, *what):
+    "The folder `made`, or nothing"
+    part = made.with_name(f'making-{made.name}')
+    part.mkdir()
+    try: _make_clips(part, *what); os.rename(part, made)
+    finally: shutil.rmtree(part, ignore_errors=True)
+
+# %% ../nbs/11_training.ipynb #c26c
 def cached_clips(
     store, # features, from `open_features`
     durations:dict, # video -> s, in the order of the rows of the result
@@ -248,18 +263,13 @@ def cached_clips(
     if not made.exists() or _damaged(made, counts):
         with locked(made, wait=True):
             _half_made(parent)
-            if made.exists() and (bad := _damaged(made, counts)): print(f'{made}: {bad} is damaged: made again'); shutil.rmtree(made)
+            if made.exists() and (bad := _damaged(made, counts)):
+                print(f'{made}: {bad} is damaged: made again')
+                shutil.rmtree(made)
             if not made.exists(): _make_whole(made, store, durations, counts, trained, components)
     norm = Normalise(store.dim, components)
     with np.load(made/'norm.npz') as z: norm.load_state_dict({k: torch.from_numpy(z[k]) for k in z.files})
     return norm, [torch.from_numpy(np.load(made/f'{n}.npy', mmap_mode='c')) for n in counts]   # 'c': read only, but torch asks for more
-
-def _make_whole(made, *what):
-    "The folder `made`, or nothing"
-    part = made.with_name(f'making-{made.name}')
-    part.mkdir()
-    try: _make_clips(part, *what); os.rename(part, made)
-    finally: shutil.rmtree(part, ignore_errors=True)
 
 # %% ../nbs/11_training.ipynb #c28
 def need_words(
@@ -273,6 +283,7 @@ def need_words(
     wordless = [f'{place(k, s)} ({shown(s.query)})' for k,v in samples.items() for s in v if not tokenize(s.query)]
     if wordless: raise ValueError(f"{len(wordless)} sentences have no word: {few(wordless, 20)}: write words, or remove the lines")
 
+# %% ../nbs/11_training.ipynb #c28a
 class Corpus:
     "A data set in memory: queries as numbers, clips of all scales"
     def __init__(self,
@@ -741,6 +752,7 @@ def training_step(self:Learner, batch, batch_idx):
     for k,v in losses.items(): self.sums[k] = self.sums.get(k, 0.) + float(v.detach())/self.cfg.updates
     return sum(losses.values())
 
+# %% ../nbs/11_training.ipynb #c55a
 @patch
 def must_be_numbers(self:Learner,
     numbers:dict, # name -> tensor
@@ -752,7 +764,8 @@ def must_be_numbers(self:Learner,
     samples = self.corpus.samples['train']
     videos = dict.fromkeys(samples[i].vid for i in index.tolist())
     saved = f"the last good state is {self.trainer.default_root_dir}/last.ckpt" if self.current_epoch else 'nothing was saved yet'
-    raise ValueError(f"{few(wrong)} became NaN or infinite in epoch {self.current_epoch+1}, update {self.global_step+1}, lr={self.cfg.lr}, precision={self.cfg.precision}; "
+    raise ValueError(f"{few(wrong)} became NaN or infinite in epoch {self.current_epoch+1}, update {self.global_step+1}, "
+        f"lr={self.cfg.lr}, precision={self.cfg.precision}; "
         f"videos of the batch: {few(videos)}. Look at their features (nbs/data.ipynb), or take a smaller lr; {saved}")
 
 # %% ../nbs/11_training.ipynb #c58a
@@ -966,13 +979,15 @@ class Keep(Checkpoint):
             trainer.save_checkpoint(part)
             if last.exists(): last.replace(self.folder/'previous.ckpt')
 
+# %% ../nbs/11_training.ipynb #c71d
 def _checked(path):
     "The parts of a checkpoint, each with the checksum that was written with it, as an archive in memory: torch reads nothing else"
     whole = io.BytesIO()
     with zipfile.ZipFile(path) as z, zipfile.ZipFile(whole, 'w') as out:
         parts = z.infolist()
         if len({p.filename for p in parts}) < len(parts): raise ValueError('a part of it comes twice')
-        if any(p.compress_type != zipfile.ZIP_STORED or p.file_size != p.compress_size for p in parts): raise ValueError('its parts are packed, torch packs none')
+        if any(p.compress_type != zipfile.ZIP_STORED or p.file_size != p.compress_size for p in parts):
+            raise ValueError('its parts are packed, torch packs none')
         if sum(p.file_size for p in parts) > path.stat().st_size: raise ValueError('its parts are larger than the file')
         for p in parts: out.writestr(p.filename, z.read(p))
     whole.seek(0)
@@ -999,27 +1014,39 @@ KEPT = dict(config=dict, words=list, known=Tensor, spoken=int, facts=dict, other
 def _same_shapes(cfg, ms2d, weights):
     "Has the model of this configuration these weights?"
     text,norm = weights['words.weights'],weights['norm.mean']
-    if text.ndim != 2 or norm.ndim != 1 or ms2d['known'].shape != text.shape[:1] or ms2d['known'].dtype != torch.bool: raise ValueError('vectors, words and features do not fit together')
-    if not len(MARKS) <= ms2d['spoken'] <= len(ms2d['words']) == len(text): raise ValueError(f"{len(ms2d['words'])} words have {len(text)} vectors")
-    with torch.random.fork_rng(devices=[]): model = MS2D(cfg, len(norm), text, ms2d['known'], ms2d['spoken'])
+    known = ms2d['known']
+    if text.ndim != 2 or norm.ndim != 1 or known.shape != text.shape[:1] or known.dtype != torch.bool:
+        raise ValueError('vectors, words and features do not fit together')
+    if not len(MARKS) <= ms2d['spoken'] <= len(ms2d['words']) == len(text):
+        raise ValueError(f"{len(ms2d['words'])} words have {len(text)} vectors")
+    with torch.random.fork_rng(devices=[]): model = MS2D(cfg, len(norm), text, known, ms2d['spoken'])
     own = {k: (v.shape, v.dtype) for k,v in model.state_dict().items()}
-    if lacking := sorted(own.keys() - weights.keys()): raise ValueError(f"it lacks {few(lacking)}: another version of ms2d wrote it")
+    lacking = sorted(own.keys() - weights.keys())
+    if lacking: raise ValueError(f"it lacks {few(lacking)}: another version of ms2d wrote it")
     have = {**weights, **(ms2d['best'] or {})}
-    if wrong := [k for k,v in have.items() if own.get(k) != (v.shape, v.dtype)]: raise ValueError(f"{few(wrong)} have other shapes than its configuration says")
-    if wrong := [k for k,v in have.items() if v.is_floating_point() and not v.isfinite().all()]: raise ValueError(f"NaN or Inf in {few(wrong)}")
+    wrong = [k for k,v in have.items() if own.get(k) != (v.shape, v.dtype)]
+    if wrong: raise ValueError(f"{few(wrong)} have other shapes than its configuration says")
+    wrong = [k for k,v in have.items() if v.is_floating_point() and not v.isfinite().all()]
+    if wrong: raise ValueError(f"NaN or Inf in {few(wrong)}")
 
+# %% ../nbs/11_training.ipynb #c71e
 def _fits(state):
     "A checkpoint's parts are what they should be, and fit together"
-    if not (isinstance(state, dict) and isinstance(ms2d := state.get('ms2d'), dict) and {'state_dict', 'epoch', 'optimizer_states', 'loops'} <= state.keys()):
-        raise ValueError('it is not of a training run')
+    parts = {'ms2d', 'state_dict', 'epoch', 'optimizer_states', 'loops'}
+    if not (isinstance(state, dict) and parts <= state.keys() and isinstance(state['ms2d'], dict)): raise ValueError('it is not of a training run')
+    ms2d = state['ms2d']
     if type(state['epoch']) is not int or state['epoch'] < 0: raise ValueError('it does not say its epoch')
-    if unknown := sorted(map(str, ms2d.get('config', {}).keys() - {f.name for f in dataclasses.fields(Config)})): raise ValueError(f"it has {few(unknown)}: another version of ms2d wrote it")
-    if wrong := [k for k,kind in KEPT.items() if not isinstance(ms2d.get(k), kind)]: raise ValueError(f"{few(wrong)}: missing, or not what they should be")
-    if not all(isinstance(w, str) for w in ms2d['words'] + ms2d['others']): raise ValueError('its words are no text')
+    given = {'facts': {}, 'others': [], **ms2d}                                         # early checkpoints had neither
+    wrong = [k for k,kind in KEPT.items() if not isinstance(given.get(k), kind)]
+    if wrong: raise ValueError(f"{few(wrong)}: missing, or not what they should be")
+    unknown = sorted(map(str, ms2d['config'].keys() - {f.name for f in dataclasses.fields(Config)}))
+    if unknown: raise ValueError(f"it has {few(unknown)}: another version of ms2d wrote it")
+    if not all(isinstance(w, str) for w in ms2d['words'] + given['others']): raise ValueError('its words are no text')
     Vocabulary.from_words(ms2d['words'])
     tensors = [*state['state_dict'].values(), *(ms2d['best'] or {}).values()]
     if not all(isinstance(v, Tensor) for v in tensors): raise ValueError('its weights are no numbers')
-    _same_shapes(Config.of(ms2d['config']).resolved(), ms2d, {k.removeprefix('model.'): v for k,v in state['state_dict'].items()})
+    weights = {k.removeprefix('model.'): v for k,v in state['state_dict'].items()}
+    _same_shapes(Config.of(ms2d['config']).resolved(), ms2d, weights)
 
 # %% ../nbs/11_training.ipynb #c71c
 def newest(
@@ -1103,6 +1130,7 @@ def _train(cfg, corpus, out):
     n = sum(p.numel() for p in model.parameters() if p.requires_grad)
     return Run(out, cfg, corpus, model, learner.seconds, n, not cfg.minutes and isinstance(trainer.accelerator, CPUAccelerator))
 
+# %% ../nbs/11_training.ipynb #c77a
 def train(
     cfg:Config,
     corpus:Corpus|None=None, # read before; None: read now
