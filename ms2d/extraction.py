@@ -94,8 +94,7 @@ class Extraction(Parameters):
         super().check()
         if not self.videos: raise ValueError("no videos: pass -p videos FOLDER")
         if not self.features.endswith(('.hdf5', '.h5')): raise ValueError(f"features is {self.features!r}: a file NAME.hdf5 is needed")
-        if min(self.rate, self.window, self.stride, self.workers) < 0: raise ValueError("rate, window, stride and workers are at least 0 (0: as the encoder has it)")
-        self.between(rate=(0, 1000), window=(0, 100_000), stride=(0, 100_000), workers=(0, 1024))
+        self.between(rate=(0, 1000), window=(0, 100_000), stride=(0, 100_000), workers=(0, 1024))   # 0: as the encoder has it
 
     @property
     def ask(self)->tuple: # arguments of `open_encoder`
@@ -191,7 +190,7 @@ class Pixels(Parameters):
     stride: int = 0 # frames from one row to the next; 0: the encoder's own
     against: str = '' # feature file of the same videos, made elsewhere, to compare with; '': none
     run: str = '' # run folder of a model trained on such rows, to be asked the queries; '': nothing is asked
-    dataset: str = 'world' # world, charades_sta, activitynet_captions, tacos or jsonl
+    dataset: str = 'world' # world, charades_sta, activitynet_captions, tacos, qvhighlights or jsonl
     annotations: str = '' # folder of the queries and their times; world: where to make it (data/world)
     split: str = 'test' # queries: train, val, test, or a published list
     count: int = 0 # videos, evenly picked; 0: all
@@ -205,6 +204,5 @@ class Pixels(Parameters):
         super().check()
         self.choose(dataset=DATASETS)
         if not self.videos: raise ValueError("no videos: pass -p videos FOLDER")
-        if min(self.count, self.variants, self.shown) < 0 or self.minutes <= 0: raise ValueError("count, variants and shown are at least 0, minutes are more than 0")
-        self.between(rate=(0, 1000), window=(0, 100_000), stride=(0, 100_000), minutes=(0, 10_000))
+        self.between(rate=(0, 1000), window=(0, 100_000), stride=(0, 100_000), count=(0, 10**7), variants=(0, 10**7), minutes=(.01, 10_000), shown=(0, 1000))
         if self.run and self.dataset != 'world' and not self.annotations: raise ValueError(f"dataset {self.dataset!r} needs `annotations` (a folder)")

@@ -15,8 +15,8 @@ from html import escape
 from math import inf
 from pathlib import Path
 import numpy as np
-from .plots import OTHER, draw_spans, draw_strip
-from .core import Parameters, parse_json, project_root, read_text, reading, replacing
+from .plots import OTHER, caption, draw_spans, draw_strip
+from .core import need_file, Parameters, parse_json, plain, read_text, reading, replacing, text_lines
 from .video import Video, _picture, _size
 
 # %% ../nbs/24_moments.ipynb #c06
@@ -49,8 +49,7 @@ def draw_found(
     fig,(top,ax) = plt.subplots(2, 1, figsize=(9, 1.5 + .45*len(found)), layout='constrained', height_ratios=[.8, .45*len(found)], sharex=True)
     draw_strip(top, strip, duration)
     for row,best in enumerate(found.values()): draw_spans(ax, -row, np.asarray(best))
-    short = [q if len(q) <= 40 else f'{q[:38]} …' for q in found]
-    ax.set_yticks(-np.arange(len(found)), short, fontsize=8, parse_math=False)     # a sentence may cost $5
+    ax.set_yticks(-np.arange(len(found)), [caption(q, 40) for q in found], fontsize=8)
     ax.set(xlim=(0, duration), ylim=(.6 - len(found), .6), xlabel='seconds'); ax.grid(axis='x', color=OTHER, alpha=.3)
     return fig
 
@@ -144,7 +143,7 @@ def playable(
     with tempfile.TemporaryDirectory() as d:
         cut(video, [(start, end)], [f'{d}/clip.mp4'], most)
         data = base64.b64encode(Path(f'{d}/clip.mp4').read_bytes()).decode()
-    return f'<video controls loop muted playsinline style="width: 320px; max-width: 100%" title="{escape(video.path.name)}" src="data:video/mp4;base64,{data}"></video>'
+    return f'<video controls loop muted playsinline style="width: 320px; max-width: 100%" title="{escape(plain(video.path.name))}" src="data:video/mp4;base64,{data}"></video>'
 
 # %% ../nbs/24_moments.ipynb #c21
 def file_names(
@@ -181,11 +180,12 @@ def write_moments(
 ):
     "moments.csv, moments.json, moments.vtt"
     import pandas as pd
-    rows = [dict(query=a['query'], rank=i+1, **m, sure=a['sure']) for a in answers for i,m in enumerate(a['moments'])]
+    cell = lambda q: f"'{q}" if q[:1] in '=+-@\t\r' else q
+    rows = [dict(query=cell(a['query']), rank=i+1, **m, sure=a['sure']) for a in answers for i,m in enumerate(a['moments'])]
     files = {'csv': pd.DataFrame(rows).to_csv(index=False), 'json': json.dumps(dict(**about, queries=answers), indent=1, ensure_ascii=False), 'vtt': as_vtt(answers)}
     Path(out).mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
-        for kind,text in files.items(): stack.enter_context(replacing(Path(out)/f'moments.{kind}')).write_text(text, encoding='utf-8')
+        for kind,text in files.items(): stack.enter_context(replacing(Path(out)/f'moments.{kind}')).write_text(text, encoding='utf-8', errors='backslashreplace')
 
 # %% ../nbs/24_moments.ipynb #c22a
 def world_films(
@@ -197,14 +197,12 @@ def world_films(
     return {p: said[p.stem]['sentences'] for p in films if p.stem in said}           # others are half-made, or another's
 
 def example(
-    origin:dict, # facts of the encoder that a model knows
+    world:Path|None, # the embedded world whose encoder the model knows, from `own_world`
 )->tuple[Path, list[str]]: # video file, sentences
     "A clip of the embedded world, and what its test queries ask about it"
-    kind,_,folder = origin.get('opened_as', '').partition(':')
-    if kind != 'world': raise ValueError("no video to look at: pass -p video FILE and -p query SENTENCE (without them a clip of the embedded world is shown, and this model is of another one)")
-    folder = Path(folder or project_root()/'data'/'world')
-    films = [*world_films(folder).items()]
-    if not films: raise FileNotFoundError(f"no clip of the embedded world in {folder.name}/videos: pass -p video FILE and -p query SENTENCE, or make it with `make train`")
+    if world is None: raise ValueError("no video to look at: pass -p video FILE and -p query SENTENCE (without them a clip of the embedded world is shown, and this model is of another one)")
+    films = [*world_films(world).items()]
+    if not films: raise FileNotFoundError(f"no clip of the embedded world in {world.name}/videos: pass -p video FILE and -p query SENTENCE, or make it with `make train`")
     return films[-1]
 
 # %% ../nbs/24_moments.ipynb #c24
@@ -216,13 +214,13 @@ class Retrieval(Parameters):
     query: str = '' # what to look for
     queries: str = '' # text file with a sentence a line, instead of query
     top: int = 5 # moments a sentence
-    encoder: str = '' # what reads the video: '' as the training features, or where that encoder is now: KIND:FILE
+    encoder: str = '' # what reads the video, KIND:FILE; '': the embedded world's own, if the model is of it
     out: str = 'reports/retrieve' # folder for moments.csv, moments.json, moments.vtt and the clips
 
     def check(self)->None:
         "Types, and what goes together"
         super().check()
-        if self.top < 1: raise ValueError(f"top is {self.top}: at least 1 moment is needed")
+        self.between(top=(1, 1000))
         if self.query and self.queries: raise ValueError("query and queries are two ways to ask: pass one of them")
         if self.video and not (self.query.strip() or self.queries): raise ValueError("no sentence to look for: pass -p query SENTENCE, or -p queries FILE with a sentence a line")
         if not self.video and (self.query or self.queries): raise ValueError("no video to look at: pass -p video FILE")
@@ -231,9 +229,7 @@ class Retrieval(Parameters):
     def sentences(self)->list[str]: # without repetitions
         "The sentences to look for"
         if not self.queries: return [self.query.strip()]
-        if not Path(self.queries).is_file(): raise FileNotFoundError(f"queries {self.queries} do not exist: name a text file with a sentence a line")
-        try: text = Path(self.queries).read_text(encoding='utf-8-sig')
-        except UnicodeDecodeError as e: raise ValueError(f"{self.queries} is not UTF-8 text (byte {e.start}): save it as UTF-8") from None
-        found = [*dict.fromkeys(' '.join(l.split()) for l in text.splitlines() if l.strip())]
+        lines = text_lines(need_file(self.queries, 'name a text file with a sentence a line'))
+        found = [*dict.fromkeys(' '.join(line.split()) for _,line in lines)]
         if not found: raise ValueError(f"{self.queries} holds no sentence: write one a line")
         return found

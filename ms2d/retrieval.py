@@ -19,7 +19,7 @@ from .extraction import SUFFIXES, Extraction, extract, find_videos
 from .maps import long_counts, pool_clips, spans
 from .ranking import best_moments
 from .text import Vocabulary, encode_batch, unknown_words
-from .training import MS2D, Config, Heard, newest
+from .training import MS2D, Config, Heard, evenly, newest
 from .video import Encoder, Video, open_encoder
 
 # %% ../nbs/23_retrieval.ipynb #c12
@@ -203,7 +203,7 @@ def seconds_of(
     if said < 0 or 0 < said < 1e-3: raise ValueError(f"duration is {said:g}: seconds are needed, or 0 for what the video itself says")
     if not (said or known): raise ValueError("nobody knows how many rows there are in a second: pass duration=SECONDS (or train with rows_per_second)")
     if (said or known) > LONGEST*horizon: raise ValueError(f"duration is {said or known:g} s: more than {LONGEST:,} times the longest training video ({horizon:.0f} s)")
-    if said and known and abs(said - known) > max(1., .05*known): print(f'duration: {said:g} s are given, but the video itself says {known:.2f} s. Going on with {said:g} s.')
+    if said and known and abs(said - known) > max(1., .05*known): print(f'duration: {said:g} s are given, but by its file or the rate of its rows it is {known:.2f} s long. Going on with {said:g} s.')
     return said or known
 
 @patch
@@ -237,6 +237,8 @@ def _look(self:Retriever, rows, rate, duration, times):
     where = torch.cat([spans(s.xy, n, torch.tensor([duration]))[0] for s,n in zip(seen, counts)])
     overlap = self.model.overlap() if counts == self.model.counts else self.model.overlap(where)
     fine = self.model.fine(rows, duration, rate) if self.cfg.refine else None
+    if not all(x.isfinite().all() for x in (*clips, *([] if fine is None else [fine]))):
+        raise ValueError(f"feature rows reach {np.abs(rows).max():.0e}, too large for this model: are they of its encoder?")
     return Encoded(seen, where, np.repeat(np.arange(len(seen)), [len(s.xy) for s in seen]), overlap, fine, duration)
 
 # %% ../nbs/23_retrieval.ipynb #c19
@@ -305,6 +307,10 @@ def _match(self:Retriever, video, heard): # an `Encoded`, a `Heard` of Q sentenc
     with torch.no_grad(): m = video_match(seen.clips, heard.sentence, self.model.alignment.log_scale).mean(0)[:,0]
     return m + float(np.log(seen.clips.shape[1]/seen.reference))
 
+def _sure(match, usual): # of sentences with a video (Q,), of the sentences that are usual (R,) -> (Q,)
+    "The chance that a sentence is about this video, when it is about this or another one equally likely"
+    return (match - usual.logsumexp(0) + float(np.log(len(usual)))).sigmoid()
+
 @patch
 def usual(self:Retriever,
     video:Encoded,
@@ -320,9 +326,29 @@ def sure(self:Retriever,
     query:str, # what to look for
     duration:float=0., # of the video, s; 0: the file's own, or from the rows and their rate
 )->float: # 0..1; about .5 where the sentence fits like one about another video
-    "The chance that `query` fits `video` better than a sentence about another video does"
+    "The chance that `query` is about `video`, when it is about this or another one equally likely"
     heard,video = self.hear([query]),video if isinstance(video, Encoded) else self.encode(video, duration)
-    return float((self._match(video, heard) - self.usual(video)).sigmoid().mean())
+    return float(_sure(self._match(video, heard), self.usual(video)))
+
+# %% ../nbs/23_retrieval.ipynb #c43a
+@patch
+def own_and_foreign(self:Retriever,
+    samples:list, # queries of videos in the feature file; their times are not read
+    most:int=400, # of them at most
+)->tuple[np.ndarray, np.ndarray, list]: # `sure` (2 Q,); 1 for the own video, 0 for a foreign one (2 Q,); the videos
+    "How sure the model is of queries about their own and about one foreign video"
+    some = [samples[i] for i in evenly(len(samples), most).tolist()]
+    length = {s.vid: s.duration for s in some}
+    videos = [*length]
+    if len(videos) < 2: raise ValueError("one video alone has no foreign one")
+    turned = dict(zip(videos, videos[len(videos)//2:] + videos[:len(videos)//2]))
+    asked = [(v, s.query) for s in some for v in (s.vid, turned[s.vid])]
+    told = {}
+    for v in videos:                                                                # each is looked at once
+        mine = [q for w,q in asked if w == v]
+        match = self._match(e := self.encode(v, length[v]), self.hear(mine))
+        told |= {(v, q): x for q,x in zip(mine, _sure(match, self.usual(e)).tolist())}
+    return np.array([told[a] for a in asked]), np.arange(len(asked)) % 2 == 0, [v for v,_ in asked]
 
 # %% ../nbs/23_retrieval.ipynb #c45
 class Indexed(NamedTuple):
@@ -376,7 +402,7 @@ def search_all(self:Retriever,
     if not self.library: raise ValueError("no video is indexed yet: call index(FOLDER) first")
     _at_least_one(top)
     heard = self.hear([query])
-    sure = {v: float((self._match(x.video, heard) - x.usual).sigmoid().mean()) for v,x in self.library.items()}
+    sure = {v: float(_sure(self._match(x.video, heard), x.usual)) for v,x in self.library.items()}
     rows = []
     # no moment scores above its video's best, so the best `top` moments are in the best `top` videos
     for v in sorted(sure, key=sure.get, reverse=True)[:top]:

@@ -269,13 +269,14 @@ def _rising(frames, about):
         yield f
 
 @patch
-def _start(self:Video, file, stream, zero, last=None):
+def _start(self:Video, file, stream, zero, leapt=False):
     "What is seen from the place on where the file is, and the first stamp (s) there"
     about = SimpleNamespace(lost=0, lag=None)
     frames = _rising(_decoded(file, stream, self.path, about), about)
     first = next(frames, None)
     if first is None: raise _Astray
-    return self._run(file, stream, itertools.chain([first], frames), zero, about, last), float(first.pts*first.time_base) - zero
+    now = float(first.pts*first.time_base) - zero
+    return self._run(file, stream, itertools.chain([first], frames), zero, about, now if leapt else None), now
 
 def _key(stream, t):
     "Stamp of the last key frame that the index has at or before `t` s of the stream's clock, and its seconds; 0, -inf: none"
@@ -301,7 +302,7 @@ def _leaps(self:Video, spans):
             if at - zero > now + early:
                 with _ffmpeg(self.path): file.seek(stamp, stream=stream)
                 stream.codec_context.flush_buffers()
-                run,now = self._start(file, stream, zero, -inf)
+                run,now = self._start(file, stream, zero, True)
                 if now > a: raise _Astray
             if x and t1 > b + 1e-6: continue                                              # the last frame lasts until after this span, too
             for x in run:

@@ -1,6 +1,6 @@
 "Evaluating predictions and looking at data, as a user does"
 import json, shutil
-import h5py
+import h5py, numpy as np
 from ms2d.dataset import read_annotations
 from ms2d.metrics import evaluate
 from workbooks import cells, papermill
@@ -49,6 +49,50 @@ def test_data_workbook_names_every_fault(tiny, tmp_path):
         assert what in text, what
     assert '5 wrong' in text and 'mend what is wrong' in text
 
+def test_data_workbook_goes_on(tiny, tmp_path):
+    "What cannot be read is a finding, and everything else is looked at: a text, a link that leads nowhere, an attribute of two numbers, a torn file"
+    shutil.copy(tiny['features'], odd := tmp_path/'odd.hdf5')
+    with h5py.File(odd, 'r+') as f:
+        f['README'],f['gone'] = 'who made this',h5py.SoftLink('/nowhere')
+        f['test0000'].attrs['rows_per_second'] = np.array([2., 3.])
+    code,text = papermill(tmp_path/'data.ipynb', notebook='data', **{**tiny, 'features': odd})
+    assert code==0, text[-3000:]
+    for what in ('WRONG: 1 videos cannot be read, README: ', 'WRONG: 1 videos cannot be read, gone: ', 'WRONG: rows_per_second: ', 'annotated videos have features', 'of the test queries were not met', '3 wrong'): assert what in text, what
+
+    (ann := tmp_path/'ann').mkdir()
+    (ann/'train.jsonl').write_text('{"vid": "a"')
+    (tmp_path/'torn.hdf5').write_bytes(odd.read_bytes()[:1000])
+    code,text = papermill(tmp_path/'data.ipynb', notebook='data', dataset='jsonl', annotations=ann, features=tmp_path/'torn.hdf5', vectors='nowhere.txt')
+    assert code==0, text[-3000:]
+    for what in (f'WRONG: annotations: {ann}/train.jsonl:1: not json', f"WRONG: features: {tmp_path/'torn.hdf5'}", 'WRONG: vectors: nowhere.txt does not exist', '3 wrong, 1 odd'): assert what in text, what
+
+def test_data_workbook_with_names_that_are_not_utf8(tiny, tmp_path):
+    shutil.copy(tiny['features'], odd := tmp_path/'odd.hdf5')
+    with h5py.File(odd, 'r+') as f: f[b'caf\xe9'] = f['test0000'][()]
+    code,text = papermill(tmp_path/'data.ipynb', notebook='data', **{**tiny, 'features': odd})
+    assert code==0 and 'of the test queries were not met' in text, text[-3000:]
+
 def test_data_workbook_without_annotations(tiny, tmp_path):
     code,text = papermill(tmp_path/'data.ipynb', notebook='data', dataset='charades_sta', features=tiny['features'])
     assert code==0 and 'no annotations given' in text and 'fine: width' in text, text[-3000:]
+
+def test_evaluate_gives_the_official_figures_of_qvhighlights(shared, tmp_path):
+    "VTG-GPT's answers as its authors publish them: every figure of moment retrieval that the official evaluator prints, to the last digit"
+    folder = shared/'data'/'predictions'
+    code,text = papermill(tmp_path/'eval.ipynb', notebook='evaluate', predictions=folder/'vtggpt_qvhighlights_val.jsonl.gz', dataset='qvhighlights',
+                          annotations=shared/'data'/'annotations'/'qvhighlights', split='val', out=tmp_path/'eval')
+    assert code==0 and 'mIoU 54.55, mAP 35.57 (moment-detr)' in text, text[-3000:]
+    results = json.loads((tmp_path/'eval'/'results.json').read_text())
+    official = json.loads((folder/'vtggpt_qvhighlights_val_metrics.json').read_text())
+    retrieval = {part: {k: v for k,v in figures.items() if k.startswith('MR')} for part,figures in official.items() if not part.startswith('HL')}
+    assert results['tables']['official']==retrieval and results['queries']==1550
+    assert round(results['tables']['conventions']['moment-detr']['mAP'], 2)==retrieval['full']['MR-mAP']['average']
+    shown = ''.join(''.join(o.get('data', {}).get('text/plain', '')) for c in cells(tmp_path/'eval.ipynb') for o in c.get('outputs', []))
+    for part in ('full', 'short', 'middle', 'long'):
+        for x in (*retrieval[part]['MR-R1'].values(), *retrieval[part]['MR-mAP'].values(), retrieval[part]['MR-mIoU']): assert f'{x:.2f}' in shown, (part, x)
+
+def test_evaluate_says_in_one_sentence_what_is_no_file_of_predictions(tiny, tmp_path):
+    given = dict(notebook='evaluate', dataset=tiny['dataset'], annotations=tiny['annotations'], out=tmp_path/'eval')
+    for predictions,why in ((tmp_path, f'{tmp_path} is a folder: give a .jsonl file'), (7, 'write -r predictions 7')):
+        code,text = papermill(tmp_path/'report.ipynb', predictions=predictions, **given)
+        assert code and why in text and not (tmp_path/'eval').exists(), text[-3000:]
