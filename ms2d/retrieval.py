@@ -53,7 +53,8 @@ def _checked(state, path):
     said = dict(facts={}, others=[], best=None) | state['ms2d'] if both else {}
     wrong = [k for k,kind in kinds.items() if not isinstance(said.get(k, ...), kind)]
     wrong += [k for k in ('words', 'others') if k not in wrong and not all(isinstance(w, str) for w in said[k])]
-    if wrong: raise ValueError(f"{path} is no checkpoint of ms2d, or of another version ({few(wrong)} not as expected): train again")
+    if wrong:
+        raise ValueError(f"{path} is no checkpoint of ms2d, or of another version ({few(wrong)} not as expected): train again")
     unknown = sorted(map(str, said['config'].keys() - {f.name for f in dataclasses.fields(Config)}))
     if unknown: raise ValueError(f"{path} was written by another version of ms2d (it has {few(unknown)}): train again")
     return said | dict(facts=checked_facts(said['facts'], path))
@@ -62,10 +63,12 @@ def _checked(state, path):
 def _fits(cfg, weights, said, path):
     "Refuse sizes that the weights of a checkpoint do not have, before anything of that size is made"
     held = sum(v.numel() for v in weights.values())
-    asked = dict(words=len(said['words'])*weights['words.weights'].shape[1], dim=cfg.layers*cfg.dim**2*cfg.maps, spoken=said['spoken']*cfg.maps,
-        align_dim=cfg.heads*cfg.align_dim*cfg.align, clips=cfg.clips//64)
-    if big := [k for k,v in asked.items() if v > held]: raise ValueError(f"{few(big)} asks for more numbers than its weights have")
-    if len(said['words']) != len(weights['words.weights']) or len(said['known']) != len(said['words']): raise ValueError("its words and their vectors differ in number")
+    asked = dict(words=len(said['words'])*weights['words.weights'].shape[1], dim=cfg.layers*cfg.dim**2*cfg.maps,
+        spoken=said['spoken']*cfg.maps, align_dim=cfg.heads*cfg.align_dim*cfg.align, clips=cfg.clips//64)
+    if big := [k for k,v in asked.items() if v > held]:
+        raise ValueError(f"{few(big)} asks for more numbers than its weights have")
+    if len(said['words']) != len(weights['words.weights']) or len(said['known']) != len(said['words']):
+        raise ValueError("its words and their vectors differ in number")
     if not 0 <= said['spoken'] <= len(said['words']): raise ValueError(f"spoken is {said['spoken']}")
     if bad := [k for k,v in weights.items() if not v.isfinite().all()]: raise ValueError(f"NaN or Inf in {few(bad)}")
     if not weights['horizon'] > 0: raise ValueError("the longest training video has no length")
@@ -76,7 +79,9 @@ def load_model(
     "The trained model of a run"
     if not isinstance(run, (str, Path)): raise ValueError(f"run is {shown(run)}: name a run folder")
     found = newest(Path(run))
-    if found is None: raise FileNotFoundError(f"{run} holds no trained model (last.ckpt): run `make train`, or give the run folder of another training")
+    if found is None:
+        raise FileNotFoundError(f"{run} holds no trained model (last.ckpt): run `make train`, "
+            f"or give the run folder of another training")
     path,state = found
     said = _checked(state, path)
     weights = {k.removeprefix('model.'): v for k,v in state['state_dict'].items()}
@@ -107,7 +112,8 @@ class Retriever:
         encoder:str|Encoder='', # what reads video files, as for `open_encoder`; '': the embedded world's, where the features are of it
     ):
         for name,x in dict(features=features, encoder=encoder).items():
-            if not isinstance(x, (str, Path, Encoder)) and not callable(x): raise ValueError(f"{name} is {shown(x)}: text is needed")
+            if not isinstance(x, (str, Path, Encoder)) and not callable(x):
+                raise ValueError(f"{name} is {shown(x)}: text is needed")
         self.run,(self.model,self.vocab,self.cfg,self.facts,self.others) = run,load_model(run)
         self.features,self.encoder,self.library,self._store,self._opened,self._heard,self._seen = str(features or self.cfg.features),encoder,{},None,None,None,OrderedDict()
 
@@ -119,7 +125,8 @@ def own_world(
     if facts.get('encoder') != 'world': return None
     data = project_root()/'data'
     for about in [data/'world'/'world.json', *sorted(data.glob('*/world.json'))]:
-        if about.is_file() and (about.parent/'cnn.npz').is_file() and open_encoder(f'world:{about.parent}').checksum == facts['checksum']: return about.parent
+        if not (about.is_file() and (about.parent/'cnn.npz').is_file()): continue
+        if open_encoder(f'world:{about.parent}').checksum == facts['checksum']: return about.parent
 
 def _open(what, facts):
     "The encoder `what` with the windows of `facts`"
@@ -146,10 +153,14 @@ def origin(self:Retriever)->dict:
 def named(self:Retriever)->str|Encoder:
     "The encoder that may be opened: what the user named, or the project's own"
     if self.encoder: return self.encoder
-    if not (facts := self.origin): raise ValueError(f"the model of {self.run} does not know what encoder made its features: name it, Retriever(run, encoder='tflite:FILE'), or give feature rows")
+    if not (facts := self.origin):
+        raise ValueError(f"the model of {self.run} does not know what encoder made its features: "
+            f"name it, Retriever(run, encoder='tflite:FILE'), or give feature rows")
     if world := own_world(facts): return f'world:{world}'
-    raise ValueError(f"the model of {self.run} learned from features of {describe(facts)}, opened as {shown(facts.get('opened_as', ''), 200)} then. "
-        "No encoder is opened because a file names it: if you know this one, name it, Retriever(run, encoder='KIND:FILE'), or -p encoder KIND:FILE")
+    raise ValueError(f"the model of {self.run} learned from features of {describe(facts)}, "
+        f"opened as {shown(facts.get('opened_as', ''), 200)} then. "
+        "No encoder is opened because a file names it: if you know this one, "
+        "name it, Retriever(run, encoder='KIND:FILE'), or -p encoder KIND:FILE")
 
 # %% ../nbs/23_retrieval.ipynb #c12d
 @patch(as_prop=True)
@@ -165,7 +176,9 @@ def reader(self:Retriever)->Encoder:
 @patch(as_prop=True)
 def rate(self:Retriever)->float:
     "Rows per second of the training features, 0 where nobody says"
-    return self.cfg.rows_per_second or self.origin.get('rows_per_second', 0.) or (self.origin['frames_per_second']/self.origin['stride'] if self.origin else 0.)
+    facts = {} if self.cfg.rows_per_second else self.origin
+    if not facts: return self.cfg.rows_per_second
+    return facts.get('rows_per_second', 0.) or facts['frames_per_second']/facts['stride']
 
 # %% ../nbs/23_retrieval.ipynb #c13
 @patch
@@ -179,14 +192,17 @@ def rows(self:Retriever,
         if video.dtype.kind not in 'uif': raise ValueError(f"feature rows are numbers, got an array of {video.dtype}")
         with np.errstate(over='ignore'): rows = video.astype(np.float32)
     elif not isinstance(video, (str, Path)) or not str(video):
-        raise ValueError(f"video is {shown(video)}: a video file, a name in the feature file, a .npy or .npz file, rows (T, D), or what `encode` gave is needed")
-    elif (path := Path(video)).suffix.lower() in ('.npy', '.npz'): rows = read_rows(need_file(path, 'features are looked for there: name another file'))
+        raise ValueError(f"video is {shown(video)}: a video file, a name in the feature file, "
+            f"a .npy or .npz file, rows (T, D), or what `encode` gave is needed")
+    elif (path := Path(video)).suffix.lower() in ('.npy', '.npz'):
+        rows = read_rows(need_file(path, 'features are looked for there: name another file'))
     elif os.path.isfile(path):
         file = Video(path)
         rows,rate,seconds = self.reader.rows(file.frames(self.reader.rate, self.reader.most)),self.reader.facts['rows_per_second'],file.seconds
     elif path.suffix[1:].lower() in SUFFIXES: need_file(path, f'name a video file (names in {self.features} have no suffix)')
     else: rows,rate,seconds = (f(str(video)) for f in (self.store.rows, self.store.rate, self.store.seconds))
-    if rows.ndim != 2 or not rows.size or not np.isfinite(rows).all(): raise ValueError(f"feature rows are finite numbers (T, D) with T >= 1, got shape {rows.shape}")
+    if rows.ndim != 2 or not rows.size or not np.isfinite(rows).all():
+        raise ValueError(f"feature rows are finite numbers (T, D) with T >= 1, got shape {rows.shape}")
     return rows, rate, seconds
 
 # %% ../nbs/23_retrieval.ipynb #c13b
@@ -200,9 +216,13 @@ def seconds_of(
     "The length of a video; the caller's word wins, and is contradicted aloud"
     said = number(said, 'duration', 'the length of a video')
     if said < 0 or 0 < said < 1e-3: raise ValueError(f"duration is {said:g}: seconds are needed, or 0 for what the video itself says")
-    if not (said or known): raise ValueError("nobody knows how many rows there are in a second: pass duration=SECONDS (or train with rows_per_second)")
-    if (said or known) > LONGEST*horizon: raise ValueError(f"duration is {said or known:g} s: more than {LONGEST:,} times the longest training video ({horizon:.0f} s)")
-    if said and known and abs(said - known) > max(1., .05*known): print(f'duration: {said:g} s are given, but by its file or the rate of its rows it is {known:.2f} s long. Going on with {said:g} s.')
+    if not (said or known):
+        raise ValueError("nobody knows how many rows there are in a second: pass duration=SECONDS (or train with rows_per_second)")
+    if (said or known) > LONGEST*horizon:
+        raise ValueError(f"duration is {said or known:g} s: more than {LONGEST:,} times the longest training video ({horizon:.0f} s)")
+    if said and known and abs(said - known) > max(1., .05*known):
+        print(f'duration: {said:g} s are given, but '
+            f'by its file or the rate of its rows it is {known:.2f} s long. Going on with {said:g} s.')
     return said or known
 
 @patch
@@ -245,7 +265,8 @@ def hear(self:Retriever,
     queries:list[str], # sentences
 )->Heard:
     "All that does not depend on the video; refuses a sentence of which no word is known"
-    if not isinstance(queries, list) or not queries: raise ValueError(f"queries is {shown(queries)}: a list of sentences is needed")
+    if not isinstance(queries, list) or not queries:
+        raise ValueError(f"queries is {shown(queries)}: a list of sentences is needed")
     queries = [sentence(q, 'query') for q in queries]
     tokens,lengths = encode_batch(self.vocab, queries)
     for query,n in zip(queries, lengths.tolist()):
@@ -255,7 +276,8 @@ def hear(self:Retriever,
 
 def _at_least_one(top):
     "Refuse a number of moments that is none"
-    if isinstance(top, bool) or not isinstance(top, (int, np.integer)) or top < 1: raise ValueError(f"top is at least 1, a whole number, got {shown(top)}")
+    if isinstance(top, bool) or not isinstance(top, (int, np.integer)) or top < 1:
+        raise ValueError(f"top is at least 1, a whole number, got {shown(top)}")
 
 @patch
 def answer(self:Retriever,
