@@ -6,7 +6,7 @@
 __all__ = ['PRESETS', 'SHARES_OF_ONE', 'RANGES', 'PRECISIONS', 'KEPT', 'Data', 'Method', 'Config', 'moments_of', 'Queries',
            'world_folder', 'cached_clips', 'need_words', 'Corpus', 'Seen', 'Heard', 'Maps', 'MS2D', 'Candidates',
            'rate_shape', 'Draw', 'Learner', 'Join', 'evenly', 'write_metrics', 'Run', 'build', 'Keep',
-           'read_checkpoint', 'newest', 'check_resume', 'write_config', 'train', 'main']
+           'read_checkpoint', 'Checked', 'newest', 'check_resume', 'write_config', 'train', 'main']
 
 # %% ../nbs/11_training.ipynb #c03
 import argparse, builtins, dataclasses, hashlib, io, json, logging, math, os, re, shutil, sys, time, typing, warnings, weakref, zipfile
@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 import lightning as L
 from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from fastcore.basics import patch
@@ -1028,6 +1029,10 @@ def _fits(state):
     _same_shapes(Config.of(ms2d['config']).resolved(), ms2d, weights)
 
 # %% ../nbs/11_training.ipynb #c71c
+class Checked(TorchCheckpointIO):
+    "Lightning reads a checkpoint as everybody else does: checked"
+    def load_checkpoint(self, path, map_location=None, weights_only=None): return read_checkpoint(Path(path))
+
 def newest(
     folder:Path, # run folder
 )->tuple[Path, dict]|None: # file and what it holds; None: nothing was saved yet
@@ -1082,7 +1087,7 @@ def _trainer(cfg, out):
     nodes = int(environ.get('WORLD_SIZE', 1))//int(environ.get('LOCAL_WORLD_SIZE', environ.get('WORLD_SIZE', 1)))   # torchrun's
     # in a stage half of the weights rest; a notebook cannot be started a second time, so there processes are forked
     if cfg.devices*nodes > 1: strategy = 'ddp_notebook_find_unused_parameters_true' if 'get_ipython' in vars(builtins) else 'ddp_find_unused_parameters_true'
-    return L.Trainer(accelerator=cfg.accelerator, devices=cfg.devices, num_nodes=nodes, strategy=strategy, precision=cfg.precision, max_epochs=cfg.epochs, callbacks=[Keep(out)],
+    return L.Trainer(accelerator=cfg.accelerator, devices=cfg.devices, num_nodes=nodes, strategy=strategy, precision=cfg.precision, max_epochs=cfg.epochs, callbacks=[Keep(out)], plugins=[Checked()],
         logger=False, gradient_clip_val=10., enable_progress_bar=False,
         enable_model_summary=False, default_root_dir=out, use_distributed_sampler=False,
         reload_dataloaders_every_n_epochs=1)  # the batches of an epoch depend on its number, also in a resumed run
