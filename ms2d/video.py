@@ -253,11 +253,13 @@ def frames(self:Video,
         size = size or _size(f, self.aspect if as_seen else 1., most)
         n = ceil(min(t1, end)*rate - .5 - 1e-9)                                    # samples before t1
         if n > k:
-            picture = _picture(f, *size)
+            with _ffmpeg(self.path): picture = _picture(f, *size)
             for k in range(k, n): yield picture
             k += 1
         if t1 >= end: break
-    if not k: yield _picture(f, *size)
+    if k: return
+    with _ffmpeg(self.path): picture = _picture(f, *size)
+    yield picture
 
 # %% ../nbs/13_video.ipynb #w01
 def _rising(frames, about):
