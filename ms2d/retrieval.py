@@ -184,6 +184,7 @@ def rate(self:Retriever)->float:
 @patch
 def rows(self:Retriever,
     video:str|Path|np.ndarray, # a video file, a name in the feature file, a .npy or .npz file, or rows (T, D)
+    tick=None, # hears how far the reading of a video file is, see `Video`
 )->tuple[np.ndarray, float, float]: # feature rows (T, D) float32; rows per second and duration (s), 0 where nobody says
     "The features of a video"
     # without a rate the rows tile whatever the duration is
@@ -197,7 +198,7 @@ def rows(self:Retriever,
     elif (path := Path(video)).suffix.lower() in ('.npy', '.npz'):
         rows = read_rows(need_file(path, 'features are looked for there: name another file'))
     elif os.path.isfile(path):
-        file = Video(path)
+        file = Video(path, tick)
         rows,rate,seconds = self.reader.rows(file.frames(self.reader.rate, self.reader.most)),self.reader.facts['rows_per_second'],file.seconds
     elif path.suffix[1:].lower() in SUFFIXES: need_file(path, f'name a video file (names in {self.features} have no suffix)')
     else: rows,rate,seconds = (f(str(video)) for f in (self.store.rows, self.store.rate, self.store.seconds))
@@ -229,6 +230,7 @@ def seconds_of(
 def encode(self:Retriever,
     video:str|Path|np.ndarray, # a video file, a name in the feature file, a .npy or .npz file, or rows (T, D)
     duration:float=0., # s; 0: the file's own, or the rows at their rate
+    tick=None, # hears how far the reading of a video file is, see `Video`
 )->Encoded: # takes the place of the video in `search`
     "Look at a video once, for any number of questions"
     key = (str(video), duration, os.path.exists(video) and os.stat(video).st_mtime_ns) if isinstance(video, (str, Path)) else None
@@ -237,7 +239,7 @@ def encode(self:Retriever,
         return self._seen[key]
     horizon = float(self.model.horizon)
     if duration: seconds_of(duration, 0., horizon)                                  # said before the video is read
-    rows,rate,seconds = self.rows(video)
+    rows,rate,seconds = self.rows(video, tick)
     known = rate or (self.rate if self.facts or not duration else 0.)               # what nobody asks for need not be looked up
     duration = seconds_of(duration, seconds or (len(rows)/known if known else 0.), horizon)
     encoded = self._look(rows, rate, duration, duration/horizon)

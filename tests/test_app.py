@@ -1,5 +1,5 @@
 "The page as a person uses it: `make app` on a trained run and real videos, in a real Chromium"
-import os, re, shutil, signal, socket, subprocess, time, urllib.error, urllib.request
+import http.server, os, re, shutil, signal, socket, subprocess, threading, time, urllib.error, urllib.request
 from pathlib import Path
 from types import SimpleNamespace
 import pytest
@@ -9,7 +9,9 @@ from test_odd_videos import film
 
 BROWSER = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not BROWSER, reason='no browser is installed: .ci/browser installs Chromium'), pytest.mark.timeout(900)]
-QUIET = '--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync'.split()
+MARK = '<img src=x onerror=alert(1) id=mark>'                                            # a name may be anything
+LONG = 'a name of seventy-three letters that somebody gave to what they filmed_01'
+QUIET = '--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync'.split() + ['--host-resolver-rules=MAP evil.example 127.0.0.1']
 # a computed colour as its contrast with what lies behind it, for every element that holds text
 CONTRAST = """() => [...document.querySelectorAll('.ms2d *')].filter(e => e.checkVisibility() && [...e.childNodes].some(n => n.nodeType === 3 && n.data.trim())).map(e => {
   const light = c => { const [r, g, b] = c.match(/[\\d.]+/g).map(x => (x /= 255) <= .04045 ? x/12.92 : ((x + .055)/1.055)**2.4); return .2126*r + .7152*g + .0722*b + .05 }
@@ -36,7 +38,7 @@ def listens(port, host='127.0.0.1'):
 
 def start(root, temporary, port, args):
     "What a user types; its temporary files go to a folder that can be looked at"
-    temporary.mkdir()
+    temporary.mkdir(exist_ok=True)
     return subprocess.Popen(['make', 'app', f'PORT={port}', f'ARGS={args}'], cwd=root, start_new_session=True, stdout=(temporary.parent/'app.log').open('w'), stderr=subprocess.STDOUT,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),                # which is ignored where the tests themselves run in the background
         env={**os.environ, 'TMPDIR': str(temporary), 'OMP_NUM_THREADS': '1'})
@@ -45,21 +47,43 @@ def stop(process):
     os.killpg(process.pid, signal.SIGINT)
     process.wait(60)
 
+def opened(process, log, port):
+    "The address that is printed, once somebody answers there"
+    until(lambda: listens(port) or process.poll() is not None, 400)
+    assert process.poll() is None, log.read_text()
+    return re.search(r'http://127\.0\.0\.1:\d+/\?token=\S+', log.read_text())[0]
+
+def processes(temporary):
+    "Kernels, and everything else that was started with a file of that folder, -> megabytes of each"
+    found = {}
+    for p in Path('/proc').glob('[0-9]*'):
+        try:
+            if f'{temporary}/' not in (p/'cmdline').read_text(): continue
+            found[int(p.name)] = next((int(l.split()[1]) for l in (p/'smaps_rollup').read_text().splitlines() if l.startswith('Pss:')), 0)/1024
+        except (OSError, UnicodeDecodeError): pass                                  # it ended
+    return found
+
+def server(process):
+    "The process that `make` started"
+    return int(subprocess.run(['pgrep', '-P', str(process.pid)], capture_output=True, text=True).stdout.split()[0])
+
 @pytest.fixture(scope='module')
 def app(root, tiny, tmp_path_factory):
-    "The page of a tiny run, with a video of the world, one in a format that browsers do not play, and a file that is none"
+    "The page of a tiny run, with a video of the world, one in a format that browsers do not play, one of 100 minutes, odd names, and files that are none"
     folder = tmp_path_factory.mktemp('app')
     train(Config(**tiny, clips=16, dim=16, align_dim=32, updates=8, epochs=3, batch_size=8, accelerator='cpu', out=str(folder/'run')))
     (folder/'videos').mkdir()
     shutil.copy(Path(tiny['annotations'])/'videos'/'test0001.mp4', folder/'videos'/'shapes.mp4')
     film(folder/'videos'/'old.avi', 'mpeg4', size=(96, 128), ms=range(0, 6000, 40))
-    (folder/'videos'/'torn.mp4').write_bytes((folder/'videos'/'shapes.mp4').read_bytes()[:3000])
+    torn = (folder/'videos'/'shapes.mp4').read_bytes()[:3000]
+    for name in ('torn.mp4', MARK + '.mp4', '.0a0b0c0d.1.part.mp4'): (folder/'videos'/name).write_bytes(torn)   # the last one was killed halfway
+    shutil.copy(folder/'videos'/'shapes.mp4', folder/'videos'/f'{LONG}.mp4')
+    film(folder/'videos'/'hours.mp4', ms=range(0, 6_000_000, 500))                 # 100 minutes
     port = free_port()
     process = start(root, folder/'temporary', port, f"-p run {folder/'run'} -p videos {folder/'videos'} -p limit 1")
     try:
-        until(lambda: listens(port) or process.poll() is not None, 400)
-        assert process.poll() is None, (folder/'app.log').read_text()
-        yield SimpleNamespace(url=f'http://127.0.0.1:{port}/', port=port, folder=folder, process=process, retriever=Retriever(folder/'run'))
+        url = opened(process, folder/'app.log', port)
+        yield SimpleNamespace(url=url, site=f'http://127.0.0.1:{port}/', token=url.partition('token=')[2], port=port, folder=folder, process=process, retriever=Retriever(folder/'run'))
     finally:
         if process.poll() is None: stop(process)
 
@@ -74,7 +98,8 @@ def chromium():
 @pytest.fixture
 def page(app, chromium):
     "The page, just opened; whatever it asks for is asked of this machine, and nothing fails in it"
-    page,asked,wrong = chromium.new_page(viewport=dict(width=1280, height=900)),[],[]
+    context,asked,wrong = chromium.new_context(viewport=dict(width=1280, height=900)),[],[]
+    page = context.new_page()
     page.set_default_timeout(200_000)                                               # a machine may be busy with other tests
     page.on('request', lambda r: asked.append(r.url))
     page.on('pageerror', lambda e: wrong.append(str(e)))
@@ -82,7 +107,8 @@ def page(app, chromium):
     page.get_by_label('Video', exact=True).wait_for()
     yield page
     page.close()
-    assert not wrong and not [u for u in asked if not u.startswith((app.url, 'data:', 'blob:'))]
+    context.close()
+    assert not wrong and not [u for u in asked if not u.startswith((app.site, 'data:', 'blob:'))]
 
 def clock(t): return f'{int(round(t, 1)//60)}:{round(t, 1) % 60:04.1f}'
 def choose(page, name):
@@ -91,6 +117,9 @@ def choose(page, name):
 def message(page, text, kind):
     page.wait_for_function("text => document.querySelector('[role=status]').textContent.includes(text)", arg=text)
     assert kind in page.locator('[role=status]').get_attribute('class')
+def home(app, page):
+    "The folder of a visitor"
+    return next((app.folder/'temporary').glob('*/media'))/page.evaluate("document.querySelector('video').src").split('/')[-2]
 def now(page): return page.evaluate("document.querySelector('video').currentTime")
 def focused(page): return page.evaluate('document.activeElement.textContent')
 
@@ -101,10 +130,10 @@ def test_a_typed_query_shows_the_seconds(app, page):
     query.fill('a red box appears')
     query.press('Enter')
     page.locator('ol li').nth(4).wait_for()
-    assert page.evaluate("document.querySelector('video').src").endswith('/0.mp4')     # the file itself, not a copy
+    assert page.evaluate("document.querySelector('video').src").endswith('/1.mp4')     # the file itself, not a copy
     found = app.retriever.search(app.folder/'videos'/'shapes.mp4', 'a red box appears')
     assert page.locator('ol .label').all_inner_texts()==[f'{clock(a)} – {clock(b)}' for a,b in found[['start', 'end']].values]
-    assert page.locator('.sure').all_text_contents()==[f'sure: {s:.2f}' for s in found.score] and page.locator('.strip img').count()==12
+    assert page.locator('.score').all_text_contents()==[f'score: {s:.2f}' for s in found.score] and page.locator('.strip img').count()==12
     assert abs(now(page) - found.start[0])<.01 and page.evaluate("document.querySelector('video').paused")
     box = page.locator('.strip').bounding_box()
     for bar,a,b in zip(page.locator('.bar').all(), found.start, found.end):
@@ -172,18 +201,22 @@ def test_uploading(app, page, tmp_path):
     upload.set_input_files(tmp_path/'mine.mp4')
     page.wait_for_function("document.querySelector('video').readyState >= 2")
     assert page.get_by_label('Video', exact=True).input_value()=='mine.mp4' and page.locator('[role=status]').inner_text()==''
-    home = next((app.folder/'temporary').glob('*/media'))/page.evaluate("document.querySelector('video').src").split('/')[-2]
-    assert (home/'upload3.mp4').read_bytes()==(tmp_path/'mine.mp4').read_bytes()
+    folder,src = home(app, page),page.evaluate("document.querySelector('video').src")
+    assert (folder/src.split('/')[-1]).read_bytes()==(tmp_path/'mine.mp4').read_bytes()
+    film(tmp_path/'mine.mp4', size=(64, 96))                                        # another film of that name
+    upload.set_input_files(tmp_path/'mine.mp4')
+    page.wait_for_function("src => document.querySelector('video').src !== src && document.querySelector('video').videoWidth === 96", arg=src)
+    assert [p.read_bytes() for p in folder.iterdir()]==[(tmp_path/'mine.mp4').read_bytes()]
     page.close(run_before_unload=True)
-    until(lambda: not home.exists())
+    until(lambda: not folder.exists())
 
 def test_what_the_browser_cannot_play_is_converted(app, page):
     page.get_by_label('Video', exact=True).select_option('old')
-    page.wait_for_function("document.querySelector('video').src.endsWith('copy0.mp4') && document.querySelector('video').videoWidth > 0")
-    assert page.evaluate("document.querySelector('video').src").endswith('copy0.mp4') and abs(page.evaluate("document.querySelector('video').duration") - 6)<.1
+    page.wait_for_function("document.querySelector('video').src.endsWith('.mp4') && document.querySelector('video').videoWidth > 0")
+    assert page.evaluate("document.querySelector('video').src").endswith('/2.mp4') and abs(page.evaluate("document.querySelector('video').duration") - 6)<.1
     choose(page, 'shapes')
     page.get_by_label('Video', exact=True).select_option('old')
-    page.wait_for_function("document.querySelector('video').src.endsWith('copy0.mp4') && document.querySelector('video').readyState >= 2")
+    page.wait_for_function("document.querySelector('video').src.endsWith('/2.mp4') && document.querySelector('video').readyState >= 2")
 
 @pytest.mark.parametrize('width', [1280, 390])
 def test_keyboard_width_and_contrast(app, page, width):
@@ -207,9 +240,149 @@ def test_only_this_machine_and_only_these_files(app):
     media = next((app.folder/'temporary').glob('*/media'))
     home = next(media.glob('page-*'))
     (home/'x.txt').write_text('x')
-    assert urllib.request.urlopen(f'{app.url}voila/files{home}/x.txt').read()==b'x'
+    def ask(path, **headers): return urllib.request.urlopen(urllib.request.Request(f'{app.site}voila/files{path}', headers=headers)).read()
+    assert ask(home/'x.txt', Authorization=f'token {app.token}')==b'x'
+    with pytest.raises(urllib.error.HTTPError, match='403'): ask(home/'x.txt')
     for path in (media.parent/'app.ipynb', media.parent/'log', home/'..'/'..'/'log', app.folder/'videos'/'shapes.mp4', '/etc/hostname'):
-        with pytest.raises(urllib.error.HTTPError, match='403'): urllib.request.urlopen(f'{app.url}voila/files{path}')
+        with pytest.raises(urllib.error.HTTPError, match='403'): ask(path, Authorization=f'token {app.token}')
+
+def test_text_is_text_and_a_long_name_has_its_room(app, page):
+    "A name is never read as HTML; one of 73 letters leaves the button in the window, on a phone, too"
+    listed = page.get_by_label('Video', exact=True)
+    assert MARK in listed.locator('option').all_text_contents() and len(LONG)==73
+    listed.select_option(MARK)
+    message(page, f'{MARK}.mp4 cannot be read as a video', 'error')
+    assert not page.locator('#mark').count()
+    choose(page, LONG)
+    for width in (1280, 390):
+        page.set_viewport_size(dict(width=width, height=844))
+        for box in (page.locator(x).bounding_box() for x in ('select', 'label.button', '#ms2d-query', 'button.main[type=submit]')):
+            assert box['x']>=0 and box['x'] + box['width']<=width and box['width']>60
+        assert page.evaluate('document.documentElement.scrollWidth')<=width
+        if folder := os.environ.get('SCREENSHOTS'): page.screenshot(path=f'{folder}/long-{width}.png', full_page=True)
+
+def test_a_long_film_says_how_far_it_is_and_can_be_cancelled(app, page):
+    page.get_by_label('Video', exact=True).select_option('hours')
+    page.wait_for_function("/^\\d:\\d\\d\\S* of 1:40:00$|^\\d\\d:\\d\\d\\S* of 1:(40:00|39:59)$/.test(document.querySelector('.far').textContent)")
+    if folder := os.environ.get('SCREENSHOTS'): page.screenshot(path=f'{folder}/wait.png')
+    assert 0<page.evaluate("document.querySelector('progress').value")<1
+    page.get_by_role('button', name='Cancel').click()
+    message(page, 'Stopped.', 'stopped')
+    assert not page.get_by_role('button', name='Cancel').is_visible() and page.get_by_label('Video', exact=True).input_value()==''
+    choose(page, 'shapes')                                                          # and the page goes on
+
+def test_a_kernel_that_is_killed_is_noticed(app, page, tmp_path):
+    "While it looks at a film: the page says so and keeps the question, a reload works, and what was uploaded is gone"
+    temporary = app.folder/'temporary'
+    page.get_by_label('Upload a video').set_input_files(film(tmp_path/'mine.mp4'))
+    page.wait_for_function("document.querySelector('video').readyState >= 2")
+    folder = home(app, page)
+    page.get_by_label('What happens?').fill('a red box appears')
+    page.get_by_label('Video', exact=True).select_option('hours')
+    page.get_by_role('button', name='Cancel').wait_for()
+    os.kill(int(folder.name.split('-')[1]), signal.SIGKILL)
+    message(page, 'The connection to the model was lost', 'error')
+    until(lambda: not folder.exists())
+    if shots := os.environ.get('SCREENSHOTS'): page.screenshot(path=f'{shots}/gone.png')
+    page.get_by_role('button', name='Find').click()                                 # says it again, and does not wait for ever
+    message(page, 'Your question is kept.', 'error')
+    page.get_by_role('button', name='Reload').click()
+    choose(page, 'shapes')
+    assert page.get_by_label('What happens?').input_value()=='a red box appears' and processes(temporary)
+
+def tried(page, app, kernel):
+    "What a page of another origin can try"
+    page.evaluate("""async ([site, kernel]) => {
+      const load = src => new Promise(done => { const x = new Image(); x.onload = x.onerror = done; x.src = src })
+      const ask = (path, given) => fetch(site + path, {mode: 'no-cors', credentials: 'include', ...given}).catch(() => null)
+      const listen = address => new Promise(done => { const w = new WebSocket(address); w.onopen = () => done(window.open_ = true); w.onerror = done })
+      await Promise.all(Array.from({length: 8}, () => load(site)))
+      for (const path of ['', `api/kernels/${kernel}`, 'voila/static/voila.js']) await ask(path)
+      await ask(`voila/api/shutdown/${kernel}`, {method: 'POST'})
+      await listen(`${site.replace('http', 'ws')}api/kernels/${kernel}/channels`)
+      const frame = document.createElement('iframe'); frame.src = site; document.body.append(frame)
+      await new Promise(done => frame.onload = done)
+    }""", [app.site, kernel])
+    assert not page.evaluate('window.open_')
+
+def test_nobody_else_gets_in(app, page, tmp_path):
+    """In a real browser, in which the page is open: a name that leads to this machine (DNS rebinding), a site of strangers, and a page that another
+    program of this machine shows (to which the browser gives the page's cookie) get nothing and start nothing"""
+    (tmp_path/'index.html').write_text('<p>another site')
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *args): super().__init__(*args, directory=tmp_path)
+        def log_message(self, *args): pass
+    other = http.server.ThreadingHTTPServer(('127.0.0.1', free_port()), Quiet)
+    threading.Thread(target=other.serve_forever, daemon=True).start()
+    context,site = page.context,f':{other.server_port}/'
+    kernel = page.evaluate("JSON.parse(document.getElementById('jupyter-config-data').textContent).kernelId")
+    until(lambda: len(processes(app.folder/'temporary'))==2)                        # this page's and the one that is kept ready
+    before = set(processes(app.folder/'temporary'))
+    visitor = context.new_page()
+    visitor.goto(f'http://127.0.0.1{site}')
+    tried(visitor, app, kernel)
+    visitor.goto(f'http://evil.example{site}')
+    tried(visitor, app, kernel)
+    for address in (f'http://evil.example:{app.port}/', f'http://evil.example:{app.port}/?token={app.token}', f'http://evil.example:{app.port}/voila/files/etc/hostname'):
+        answer = visitor.goto(address)
+        assert answer.status==403 and 'printed in the terminal' in visitor.inner_text('body')
+    assert visitor.evaluate("fetch('/api/kernels/x').then(a => a.status)")==403       # the rebound name is the same origin to the browser
+    visitor.close()
+    other.shutdown()
+    assert set(processes(app.folder/'temporary'))==before                             # none began, none ended
+    choose(page, 'shapes')
+
+def test_twelve_at_once(app, chromium):
+    "Each with its own model and right answers; a thirteenth is told that there is no room"
+    wanted = app.retriever.search(app.folder/'videos'/'shapes.mp4', 'a red box appears')
+    began,context = time.monotonic(),chromium.new_context()
+    context.set_default_timeout(400_000)
+    pages = [context.new_page() for _ in range(12)]
+    for page in pages: page.goto(app.url, wait_until='commit')
+    for page in pages: page.get_by_label('Video', exact=True).wait_for()
+    for page in pages: page.get_by_label('Video', exact=True).select_option('shapes')
+    for page in pages:
+        choose(page, 'shapes')
+        page.get_by_label('What happens?').fill('a red box appears')
+        page.get_by_role('button', name='Find').click()
+    for page in pages:
+        page.locator('ol li').nth(4).wait_for()
+        assert page.locator('ol .label').all_inner_texts()==[f'{clock(a)} – {clock(b)}' for a,b in wanted[['start', 'end']].values]
+    until(lambda: len(processes(app.folder/'temporary'))==13)                       # one is ready, for whoever comes when somebody went
+    size = processes(app.folder/'temporary').values()
+    print(f'12 sessions answered in {time.monotonic() - began:.0f} s; {len(size)} kernels, {sum(size):.0f} MB, the largest {max(size):.0f} MB')
+    assert sum(size)<13*500
+    late = context.new_page()
+    assert late.goto(app.url).status==503 and 'As many people as there is room for' in late.inner_text('body')
+    pages.pop().close(run_before_unload=True)
+    until(lambda: late.goto(app.url, wait_until='commit').status==200)
+    context.close()
+    until(lambda: len(processes(app.folder/'temporary'))<=2, 400)                   # those of closed pages end
+
+def test_no_ending_leaves_anything(root, app, tmp_path):
+    "SIGKILL of the server: its kernels end, its files go at the next start. SIGTERM of make, SIGKILL of make: nothing is left"
+    temporary,args = tmp_path/'temporary',f"-p run {app.folder/'run'} -p videos {app.folder/'videos'}"
+    def begin():
+        port = free_port()
+        process = start(root, temporary, port, args)
+        opened(process, tmp_path/'app.log', port)
+        until(lambda: list(temporary.glob('*/media/page-*')) and processes(temporary))
+        return process
+    def own(): return [p.name for p in temporary.iterdir()]
+    first = begin()
+    old,kernels = own(),processes(temporary)
+    os.kill(server(first), signal.SIGKILL)
+    first.wait(60)
+    until(lambda: not processes(temporary), 30)
+    assert own()==old and kernels                                                   # nobody was there to tidy up
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        process = begin()
+        assert not set(own()) & set(old)
+        pid = server(process)
+        process.send_signal(sign)
+        process.wait(60)
+        until(lambda: not Path(f'/proc/{pid}').exists() or 'zombie' in Path(f'/proc/{pid}/status').read_text(), 60)
+        assert not own() and not processes(temporary)
 
 def test_a_mistake_is_said_where_the_page_is_started(root, tmp_path):
     for args,said in [('-p run nowhere', 'nowhere holds no trained model'), ('-p run reports/train -p video x', r'did you mean videos\?')]:
@@ -221,5 +394,5 @@ def test_stopping_leaves_nothing(app):
     "The last test here: Ctrl+C ends the page, and its files go"
     assert list((app.folder/'temporary').glob('*/media'))
     stop(app.process)
-    assert not list((app.folder/'temporary').glob('*/media'))
-    assert f'{app.url[:-1]} shows the page in a moment, to this machine alone' in (app.folder/'app.log').read_text()
+    assert not list((app.folder/'temporary').iterdir()) and not processes(app.folder/'temporary')
+    assert f'{app.url} shows the page in a moment, to this machine alone' in (app.folder/'app.log').read_text()
