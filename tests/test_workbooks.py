@@ -2,6 +2,7 @@
 import ast, dataclasses, inspect, json, re
 from pathlib import Path
 import pytest
+from fuzz.run import Fuzzing
 from ms2d.comparison import Ablation
 from ms2d.extraction import Extraction, Pixels
 from ms2d.inspection import Inspection
@@ -19,7 +20,7 @@ def parameters_cell(notebook):
     assert all(lines), 'a parameter is `name: type = default # comment`'
     return [(m[1], m[2], ast.literal_eval(m[3]), m[4]) for m in lines]
 
-every_workbook = pytest.mark.parametrize('notebook, config', dict(train=Config, evaluate=Evaluation, data=Inspection, benchmark=Benchmark, ablation=Ablation, extract=Extraction, pixels=Pixels, retrieve=Retrieval, app=App).items())
+every_workbook = pytest.mark.parametrize('notebook, config', dict(train=Config, evaluate=Evaluation, data=Inspection, benchmark=Benchmark, ablation=Ablation, extract=Extraction, pixels=Pixels, retrieve=Retrieval, app=App, robustness=Fuzzing).items())
 
 @every_workbook
 def test_parameters_cell_equals_its_dataclass(notebook, config):

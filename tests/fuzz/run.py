@@ -83,8 +83,9 @@ class Watch:
 
 class Fuzz:
     "All workers, all rounds, what came"
-    def __init__(self, cfg, only=()):
+    def __init__(self, cfg, only=(), share=1.):
         self.cfg = cfg
+        self.share = share # of the inputs of a round
         self.only = set(only)
         self.out = Path(cfg.out).absolute()
         self.told = []
@@ -101,8 +102,8 @@ class Fuzz:
             watches = [Watch(seeds, folder/f'scratch-{k}', self.out, self.cfg.seed) for k in range(self.cfg.workers)]
             readers = [r for r in watches[0].start() if not self.only or r in self.only]
             number = range(rounds) if rounds else itertools.count()
-            named = (dict(reader=c.reader, case=name) for name,c in CASES.items() if c.reader in readers)
-            self.plan = itertools.chain(named, (dict(reader=r, round=n) for n in number for r in readers))
+            named = [dict(reader=c.reader, case=name) for name,c in CASES.items() if c.reader in readers]
+            self.plan = itertools.chain(named, (dict(reader=r, round=n, share=self.share) for n in number for r in readers))
             threads = [threading.Thread(target=self.work, args=[w, rounds]) for w in watches]
             for t in threads: t.start()
             for t in threads: t.join()

@@ -45,6 +45,7 @@ class Worker:
     def __init__(self, seeds, scratch, out, number):
         self.readers = Readers(seeds)
         self.targets = targets(self.readers)
+        self.share = 1.
         self.scratch = Path(scratch)
         self.out = Path(out)
         self.number = number
@@ -137,12 +138,14 @@ class Worker:
         self.say(told)
         self.say(dict(done=name))
 
+    def size(self, target): return max(1, round(self.share*target.size))
+
     def accidents(self, name, number):
         "A round of inputs that something happened to"
         t = self.targets[name]
         rng = random.Random(f'{self.number}/{name}/{number}')
         variants = self.inputs[t.seeds]
-        for i in range(t.size):
+        for i in range(self.size(t)):
             files = dict(variants[(number + i) % len(variants)])
             hit = rng.choice([f for f in files if not t.files or f in t.files])
             self.judge(name, number, self.write(files | {hit: mutated(rng, files[hit])}))
@@ -150,7 +153,7 @@ class Worker:
     def objects(self, name, number):
         "A round of inputs that hypothesis draws; what fails is made smaller"
         t = self.targets[name]
-        about = settings(max_examples=t.size, database=None, deadline=None, suppress_health_check=list(HealthCheck), report_multiple_bugs=False,
+        about = settings(max_examples=self.size(t), database=None, deadline=None, suppress_health_check=list(HealthCheck), report_multiple_bugs=False,
             phases=[Phase.generate, Phase.shrink])
         @seed(int.from_bytes(hashlib.blake2b(f'{self.number}/{name}/{number}'.encode(), digest_size=6).digest()))
         @about
@@ -183,6 +186,8 @@ def main(seeds, scratch, out, number):
         asked = json.loads(line)
         if 'case' in asked: worker.case(asked['case'])
         elif 'replay' in asked: worker.judge(asked['reader'], 0, Path(asked['replay']))
-        else: worker.round(asked['reader'], asked['round'])
+        else:
+            worker.share = asked.get('share', 1.)
+            worker.round(asked['reader'], asked['round'])
 
 if __name__ == '__main__': main(*sys.argv[1:])
