@@ -59,6 +59,7 @@ class Watch:
                 return
             told = json.loads(line)
             if 'done' in told: return
+            if 'made' in told: continue                                          # from now on reading is timed
             yield told
             if 'replay' in asked: return
 

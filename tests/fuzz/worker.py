@@ -129,6 +129,7 @@ class Worker:
         folder = self.write({})
         folder.mkdir()
         CASES[name].make(folder)
+        self.say(dict(made=name))
         told = dict(reader=CASES[name].reader, case=name, **self.read(CASES[name].reader, folder))
         if want not in (told['came'], 'either') and told['came'] != 'fault': told |= dict(came='fault', what=f"wrong: {told['came']}, {want} is right; {told['what']}")
         ran = Path('ran')
