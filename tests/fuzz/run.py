@@ -2,6 +2,7 @@
 import argparse, dataclasses, itertools, json, os, queue, shutil, subprocess, sys, tempfile, threading, time
 from collections import Counter
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from ms2d.core import Parameters, write_json
 from .cases import CASES
@@ -92,6 +93,7 @@ class Fuzz:
         self.told = []
         self.cases = []
         self.lock = threading.Lock()
+        self.end = inf
 
     def run(self, rounds=0): # -> summary; rounds of every reader, 0: until the minutes are over
         shutil.rmtree(self.out, ignore_errors=True)
@@ -99,21 +101,26 @@ class Fuzz:
         with tempfile.TemporaryDirectory(prefix='fuzz-') as folder:
             folder = Path(folder)
             seeds = Seeds(folder/'seeds').make()
-            self.began = time.monotonic()
             watches = [Watch(seeds, folder/f'scratch-{k}', self.out, self.cfg.seed) for k in range(self.cfg.workers)]
             readers = [r for r in watches[0].start() if not self.only or r in self.only]
-            number = range(rounds) if rounds else itertools.count()
-            named = [dict(reader=c.reader, case=name) for name,c in CASES.items() if c.reader in readers]
-            self.plan = itertools.chain(named, (dict(reader=r, round=n, share=self.share) for n in number for r in readers))
-            threads = [threading.Thread(target=self.work, args=[w, rounds]) for w in watches]
-            for t in threads: t.start()
-            for t in threads: t.join()
+            self.share_out(watches, [dict(reader=c.reader, case=name) for name,c in CASES.items() if c.reader in readers])
+            self.began = time.monotonic()
+            self.end = self.began + (inf if rounds else 60*self.cfg.minutes)
+            numbers = range(rounds) if rounds else itertools.count()
+            self.share_out(watches, (dict(reader=r, round=n, share=self.share) for n in numbers for r in readers))
             for w in watches: w.stop()
         return self.summary()
 
-    def work(self, watch, rounds):
-        "One worker's rounds"
-        while rounds or time.monotonic() - self.began < 60*self.cfg.minutes:
+    def share_out(self, watches, plan):
+        "What is asked, among the workers, until nothing is left or the time is over"
+        self.plan = iter(plan)
+        threads = [threading.Thread(target=self.work, args=[w]) for w in watches]
+        for t in threads: t.start()
+        for t in threads: t.join()
+
+    def work(self, watch):
+        "What one worker does of the plan"
+        while time.monotonic() < self.end:
             with self.lock: asked = next(self.plan, None)
             if asked is None: return
             for told in watch.ask(asked):
@@ -122,7 +129,7 @@ class Fuzz:
     def summary(self):
         "Numbers by reader, and the faults; also in fuzz.json"
         rows = {}
-        for t in self.told:
+        for t in sorted(self.told, key=lambda t: t['reader']):
             row = rows.setdefault(t['reader'], dict(tried=0, handled=0, right=0, refused=0, seconds=0., slowest=0., mib=0))
             row['tried'] += 1
             row['handled'] += t['came'] != 'fault'
