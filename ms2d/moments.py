@@ -16,8 +16,8 @@ from itertools import islice
 from math import inf
 from pathlib import Path
 import numpy as np
-from .plots import OTHER, draw_spans, draw_strip
-from .core import Parameters, project_root, replacing
+from .plots import OTHER, caption, draw_spans, draw_strip
+from .core import Parameters, plain, project_root, replacing
 from .video import Video, _picture, _size
 
 # %% ../nbs/24_moments.ipynb #c06
@@ -43,8 +43,7 @@ def draw_found(
     fig,(top,ax) = plt.subplots(2, 1, figsize=(9, 1.5 + .45*len(found)), layout='constrained', height_ratios=[.8, .45*len(found)], sharex=True)
     draw_strip(top, strip, duration)
     for row,best in enumerate(found.values()): draw_spans(ax, -row, np.asarray(best))
-    short = [q if len(q) <= 40 else f'{q[:38]} …' for q in found]
-    ax.set_yticks(-np.arange(len(found)), short, fontsize=8)
+    ax.set_yticks(-np.arange(len(found)), [caption(q, 40) for q in found], fontsize=8)
     ax.set(xlim=(0, duration), ylim=(.6 - len(found), .6), xlabel='seconds'); ax.grid(axis='x', color=OTHER, alpha=.3)
     return fig
 
@@ -112,7 +111,7 @@ def playable(
     with tempfile.TemporaryDirectory() as d:
         cut(video, [(start, end)], [f'{d}/clip.mp4'], most)
         data = base64.b64encode(Path(f'{d}/clip.mp4').read_bytes()).decode()
-    return f'<video controls loop muted playsinline style="width: 320px; max-width: 100%" title="{escape(video.path.name)}" src="data:video/mp4;base64,{data}"></video>'
+    return f'<video controls loop muted playsinline style="width: 320px; max-width: 100%" title="{escape(plain(video.path.name))}" src="data:video/mp4;base64,{data}"></video>'
 
 # %% ../nbs/24_moments.ipynb #c21
 def file_names(
@@ -149,11 +148,12 @@ def write_moments(
 ):
     "moments.csv, moments.json, moments.vtt"
     import pandas as pd
-    rows = [dict(query=a['query'], rank=i+1, **m, sure=a['sure']) for a in answers for i,m in enumerate(a['moments'])]
+    cell = lambda q: f"'{q}" if q[:1] in '=+-@\t\r' else q
+    rows = [dict(query=cell(a['query']), rank=i+1, **m, sure=a['sure']) for a in answers for i,m in enumerate(a['moments'])]
     files = {'csv': pd.DataFrame(rows).to_csv(index=False), 'json': json.dumps(dict(**about, queries=answers), indent=1, ensure_ascii=False), 'vtt': as_vtt(answers)}
     Path(out).mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
-        for kind,text in files.items(): stack.enter_context(replacing(Path(out)/f'moments.{kind}')).write_text(text, encoding='utf-8')
+        for kind,text in files.items(): stack.enter_context(replacing(Path(out)/f'moments.{kind}')).write_text(text, encoding='utf-8', errors='backslashreplace')
 
 # %% ../nbs/24_moments.ipynb #c22a
 def world_films(

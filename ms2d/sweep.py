@@ -10,7 +10,7 @@ import contextlib, hashlib, itertools, json, os, time
 from dataclasses import dataclass
 from pathlib import Path
 import torch
-from .core import project_root, write_json
+from .core import plain, project_root, write_json
 
 # %% ../nbs/14_sweep.ipynb #c06
 def grid(
@@ -120,7 +120,7 @@ def run_all(
                 done[name] = lost(name)
             x.release()                                                                # or it would be done again where the worker that has it dies
             left = (time.monotonic() - began)/len(done)*(len(jobs) - len(done))
-            say(f"{len(done)}/{len(jobs)} {name} {getattr(done[name], 'status', 'done')}, {left:.0f} s left")
+            say(f"{len(done)}/{len(jobs)} {plain(name, 80)} {getattr(done[name], 'status', 'done')}, {left:.0f} s left")
             submit()
     return done
 

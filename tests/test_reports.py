@@ -1,6 +1,6 @@
 "Evaluating predictions and looking at data, as a user does"
 import json, shutil
-import h5py
+import h5py, numpy as np
 from ms2d.dataset import read_annotations
 from ms2d.metrics import evaluate
 from workbooks import cells, papermill
@@ -48,6 +48,29 @@ def test_data_workbook_names_every_fault(tiny, tmp_path):
     for what in (f'NaN or Inf: {a}', f'zeros for instance: {b}', f'1 videos have {x.shape[1]-1}: {c}', f'have no features: {d}', '77 rows per second are stated', 'nowhere.bin does not exist'):
         assert what in text, what
     assert '5 wrong' in text and 'mend what is wrong' in text
+
+def test_data_workbook_goes_on(tiny, tmp_path):
+    "What cannot be read is a finding, and everything else is looked at: a text, a link that leads nowhere, an attribute of two numbers, a torn file"
+    shutil.copy(tiny['features'], odd := tmp_path/'odd.hdf5')
+    with h5py.File(odd, 'r+') as f:
+        f['README'],f['gone'] = 'who made this',h5py.SoftLink('/nowhere')
+        f['test0000'].attrs['rows_per_second'] = np.array([2., 3.])
+    code,text = papermill(tmp_path/'data.ipynb', notebook='data', **{**tiny, 'features': odd})
+    assert code==0, text[-3000:]
+    for what in ('WRONG: 1 videos cannot be read, README: ', 'WRONG: 1 videos cannot be read, gone: ', 'WRONG: rows_per_second: ', 'annotated videos have features', 'of the test queries were not met', '3 wrong'): assert what in text, what
+
+    (ann := tmp_path/'ann').mkdir()
+    (ann/'train.jsonl').write_text('{"vid": "a"')
+    (tmp_path/'torn.hdf5').write_bytes(odd.read_bytes()[:1000])
+    code,text = papermill(tmp_path/'data.ipynb', notebook='data', dataset='jsonl', annotations=ann, features=tmp_path/'torn.hdf5', vectors='nowhere.txt')
+    assert code==0, text[-3000:]
+    for what in (f'WRONG: annotations: {ann}/train.jsonl:1: not json', f"WRONG: features: {tmp_path/'torn.hdf5'}", 'WRONG: vectors: nowhere.txt does not exist', '3 wrong, 1 odd'): assert what in text, what
+
+def test_data_workbook_with_names_that_are_not_utf8(tiny, tmp_path):
+    shutil.copy(tiny['features'], odd := tmp_path/'odd.hdf5')
+    with h5py.File(odd, 'r+') as f: f[b'caf\xe9'] = f['test0000'][()]
+    code,text = papermill(tmp_path/'data.ipynb', notebook='data', **{**tiny, 'features': odd})
+    assert code==0 and 'of the test queries were not met' in text, text[-3000:]
 
 def test_data_workbook_without_annotations(tiny, tmp_path):
     code,text = papermill(tmp_path/'data.ipynb', notebook='data', dataset='charades_sta', features=tiny['features'])

@@ -32,6 +32,24 @@ def test_comments_of_the_parameters_are_those_of_the_dataclass(notebook, config)
     source = '\n'.join(inspect.getsource(c) for c in config.__mro__ if dataclasses.is_dataclass(c))
     for name,_,_,comment in parameters_cell(notebook): assert re.search(rf'^    {name}: .* # {re.escape(comment)}$', source, re.M), name
 
+@every_workbook
+def test_a_word_that_papermill_takes_for_a_number(notebook, config):
+    "`-p query 007` arrives as 7: the first cell after the parameters says how to pass text"
+    first,then = [''.join(c['source']) for c in cells(ROOT/'nbs'/f'{notebook}.ipynb') if c['cell_type']=='code'][:2]
+    assert then.rstrip().endswith(f'cfg = {config.__name__}.from_namespace(globals())')
+    texts = [n for n,hint,*_ in parameters_cell(notebook) if 'str' in hint]
+    assert len(texts)>=3 or notebook=='app'
+    for name in texts:
+        for value in (7, 1e5, True, *[None]*('None' not in dict((p[0], p[1]) for p in parameters_cell(notebook))[name])):
+            with pytest.raises(ValueError, match=rf'^{name} is {value} .*write -r {name} {value}'): config.from_namespace({name: value})
+
+@every_workbook
+def test_text_is_shown_in_the_ways_that_keep_it_text(notebook, config):
+    "One theme; rows of text by `listing`: pandas' Styler and Markdown would take markup in data for their own"
+    code = '\n'.join(''.join(c['source']) for c in cells(ROOT/'nbs'/f'{notebook}.ipynb') if c['cell_type']=='code')
+    assert not re.search(r'\.style\.|\bMarkdown\(|\bJavascript\(|rcParams', code)
+    assert notebook=='app' or 'theme()' in code
+
 FILES = ['config.json', 'last.ckpt', 'metrics.csv', 'predictions.jsonl', 'previous.ckpt', 'results.json']
 
 def test_train_workbook(tiny, tmp_path):
