@@ -52,25 +52,32 @@ def hdf5(path, **videos):
 def refused(folder, call, *words):
     "The sentence of an error that names the file and says these words"
     with pytest.raises((ValueError, FileNotFoundError)) as e: call()
-    assert e.type in (ValueError, FileNotFoundError) and all(w in str(e.value) for w in (str(folder), *words)), str(e.value)
+    assert e.type in (ValueError, FileNotFoundError) and all(w in str(e.value)
+        for w in (str(folder), *words)), str(e.value)
     return str(e.value)
 
 # 1, 2: answers and what is true
 def test_qids_that_count_another_way(tmp_path):
     "1: answers whose sentence contradicts their qid go by the sentence, or are refused with their lines"
     n = (1, 2, 3)
-    samples = queries(tmp_path, [dict(qid=i, vid='a', query=f'a man does thing {i}', duration=60, start=10*i, end=10*i + 8) for i in n])['test']
-    answers = [dict(qid=i % 3 + 1, vid='a', query=f'a man does thing {i}', pred_relevant_windows=[[10*i, 10*i + 8, .9]]) for i in n]
+    samples = queries(tmp_path, [dict(qid=i, vid='a', query=f'a man does thing {i}', duration=60, start=10*i,
+                                      end=10*i + 8) for i in n])['test']
+    answers = [dict(qid=i % 3 + 1, vid='a', query=f'a man does thing {i}', pred_relevant_windows=[[10*i, 10*i + 8, .9]])
+               for i in n]
     try: assert scored(tmp_path, samples, answers)[:2] == (100, 100)
     except ValueError as e: assert 'p.jsonl' in str(e) and 'line 1, 2, 3' in str(e)
 
 def test_several_true_windows(tmp_path):
     "2: R@1 takes the best of the true windows, mAP all of them"
-    samples = queries(tmp_path, [dict(qid=1, vid='a', query='a dog', duration=150, relevant_windows=[[0, 10], [40, 60]])])['test']
-    assert scored(tmp_path, samples, [dict(qid=1, pred_relevant_windows=[[0, 10, .9], [40, 60, .8]])], 'moment-detr') == (100, 100, 100)
+    samples = queries(tmp_path, [dict(qid=1, vid='a', query='a dog', duration=150,
+                                      relevant_windows=[[0, 10], [40, 60]])])['test']
+    assert scored(tmp_path, samples, [dict(qid=1, pred_relevant_windows=[[0, 10, .9], [40, 60, .8]])],
+                  'moment-detr') == (100, 100, 100)
 
 # 3: decode order is not show order
-@pytest.mark.parametrize('name, codec, options', [('x.avi', 'libx264', dict(bf='3')), ('x.avi', 'mpeg4', dict(bf='2')), ('x.mkv', 'libx264', dict(bf='3')), ('x.mp4', 'libx264', dict(bf='3'))])
+@pytest.mark.parametrize('name, codec, options',
+    [('x.avi', 'libx264', dict(bf='3')), ('x.avi', 'mpeg4', dict(bf='2')), ('x.mkv', 'libx264', dict(bf='3')),
+     ('x.mp4', 'libx264', dict(bf='3'))])
 def test_frames_that_are_stored_in_another_order(tmp_path, name, codec, options):
     "3: with B-frames, no frame is dropped and each has its time; what is cut has them all"
     from ms2d.moments import cut
@@ -80,7 +87,8 @@ def test_frames_that_are_stored_in_another_order(tmp_path, name, codec, options)
         stream.pix_fmt = 'yuv420p'
         stream.bit_rate = 8_000_000
         for i in range(100):
-            out.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((64, 64, 3), 2*i, np.uint8), format='rgb24').reformat(format='yuv420p')))
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((64, 64, 3), 2*i, np.uint8),
+                format='rgb24').reformat(format='yuv420p')))
         out.mux(stream.encode(None))
     shown = [(t0, round(f.to_ndarray(format='rgb24').mean()/2)) for t0,_,f in Video(tmp_path/name).shown()]
     assert len(shown) == 100 and max(abs(t - i/25) for t,i in shown) <= .0401
@@ -91,11 +99,15 @@ def test_a_name_with_part_in_it(good, film, tmp_path):
     "4: lecture.part.1.mp4 is extracted, and in the file"
     from ms2d.extraction import Extraction, extract
     videos = film('lecture.part.1.mp4', 'plain.mp4')
-    done = extract(Extraction(videos=str(videos), encoder=f"world:{good/'world'/'a'}", features=str(tmp_path/'f.hdf5'), workers=1), lambda line: None)
-    assert [e.status for e in done] == ['done', 'done'] and open_features(tmp_path/'f.hdf5').ids == ['lecture.part.1', 'plain']
+    done = extract(Extraction(videos=str(videos), encoder=f"world:{good/'world'/'a'}", features=str(tmp_path/'f.hdf5'),
+                              workers=1), lambda line: None)
+    assert [e.status for e in done] == ['done', 'done'] and open_features(tmp_path/'f.hdf5').ids == ['lecture.part.1',
+        'plain']
 
-@pytest.mark.parametrize('there, asked', [('c1', 'c1.mp4'), ('c2', 'c2.m4v'), ('c3', 'c3.MP4'), ('c4', 'c4.3gp'), ('v_abc', 'abc.mp4'), ('abc', 'v_abc'),
-    (unicodedata.normalize('NFD', 'café'), unicodedata.normalize('NFC', 'café')), (unicodedata.normalize('NFC', 'café'), unicodedata.normalize('NFD', 'café.mp4'))])
+@pytest.mark.parametrize('there, asked', [('c1', 'c1.mp4'), ('c2', 'c2.m4v'), ('c3', 'c3.MP4'), ('c4', 'c4.3gp'),
+                                          ('v_abc', 'abc.mp4'), ('abc', 'v_abc'),
+    (unicodedata.normalize('NFD', 'café'), unicodedata.normalize('NFC', 'café')),
+    (unicodedata.normalize('NFC', 'café'), unicodedata.normalize('NFD', 'café.mp4'))])
 def test_names_of_films(tmp_path, there, asked):
     "Names that mean one video find its features"
     assert open_features(hdf5(tmp_path/'f.hdf5', **{there: ROWS, 'other': ROWS})).name(asked) == there
@@ -114,7 +126,8 @@ def test_rows_of_an_array_are_seconds(good, tmp_path):
     rows = trained.rows('test0000')[0]
     np.save(tmp_path/'film.npy', rows)
     want = trained.search('test0000', 'the red star spins', duration=len(rows)/2)
-    for video in (rows, tmp_path/'film.npy'): assert np.allclose(trained.search(video, 'the red star spins')[['start', 'end']], want[['start', 'end']], atol=1e-4)
+    for video in (rows, tmp_path/'film.npy'): assert np.allclose(trained.search(video,
+        'the red star spins')[['start', 'end']], want[['start', 'end']], atol=1e-4)
 
 def test_neighbours_of_an_array(good, tmp_path):
     "The file that is named is read, not the first of its folder"
@@ -127,7 +140,8 @@ def test_neighbours_of_an_array(good, tmp_path):
 @pytest.mark.parametrize('c', ['\u2028', '\u2029', '\x85', '\x0c', '\x1c'])
 def test_what_ends_no_line(tmp_path, c):
     "6: only LF, CR LF and CR end a line, in annotations and in answers; our own answers are read back"
-    asked = [dict(vid='a', query=f'a man{c if c >= chr(32) else " "}waits', duration=9, start=1, end=2), dict(vid='a', query='a dog', duration=9, start=1, end=3)]
+    asked = [dict(vid='a', query=f'a man{c if c >= chr(32) else " "}waits', duration=9, start=1, end=2),
+             dict(vid='a', query='a dog', duration=9, start=1, end=3)]
     samples = queries(tmp_path, asked)['test']
     assert [s.qid for s in samples] == ['test_1', 'test_2']
     answers = {s.qid: np.array([[1, 2, .5]]) for s in samples}
@@ -151,7 +165,8 @@ def test_text_vectors_called_bin(tmp_path):
     else: assert np.allclose(found[WORDS], x, atol=1e-3)
 
 def frames_file(folder, **length):
-    for k in ('train', 'test'): (folder/f'{k}.json').write_text(json.dumps({'a': dict(length, timestamps=[[294, 588]], sentences=['a man waits'])}))
+    for k in ('train', 'test'): (folder/f'{k}.json').write_text(json.dumps({'a': dict(length, timestamps=[[294, 588]],
+        sentences=['a man waits'])}))
     return folder
 
 def test_durations_in_frames(tmp_path):
@@ -163,7 +178,8 @@ def test_durations_in_frames(tmp_path):
 def test_frames_taken_for_seconds(tmp_path):
     "7: a TACoS in which a moment starts at 29,400 seconds is a finding"
     for k in ('train', 'test'):
-        videos = {f's{i}-d{i}': dict(duration=7346 + i, timestamps=[[294, 588]], sentences=['a man waits']) for i in range(9)}
+        videos = {f's{i}-d{i}': dict(duration=7346 + i, timestamps=[[294, 588]], sentences=['a man waits'])
+                  for i in range(9)}
         (tmp_path/f'{k}.json').write_text(json.dumps(videos))
     try: found = [f for f in inspect_annotations(read_annotations('tacos', tmp_path), 'tacos') if f.level != 'fine']
     except ValueError as e: assert 'json' in str(e)
@@ -173,10 +189,12 @@ def test_preprocessing_that_the_model_names(tmp_path):
     "7: hf: prepares pictures as the model's own processor does"
     transformers = pytest.importorskip('transformers')
     torch = pytest.importorskip('torch')
-    size = dict(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=32, patch_size=16)
+    size = dict(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=32,
+                patch_size=16)
     net = transformers.ViTModel(transformers.ViTConfig(**size)).eval()
     net.save_pretrained(tmp_path/'vit')
-    said = dict(do_normalize=False, do_rescale=True, rescale_factor=1/255, size=dict(height=32, width=32), image_mean=[.5]*3, image_std=[.5]*3, image_processor_type='ViTImageProcessor')
+    said = dict(do_normalize=False, do_rescale=True, rescale_factor=1/255, size=dict(height=32, width=32),
+                image_mean=[.5]*3, image_std=[.5]*3, image_processor_type='ViTImageProcessor')
     (tmp_path/'vit'/'preprocessor_config.json').write_text(json.dumps(said))
     x = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
     with torch.no_grad(): want = net(torch.from_numpy(x).permute(0, 3, 1, 2)/255.).pooler_output.numpy()
@@ -186,15 +204,18 @@ def test_preprocessing_that_the_model_names(tmp_path):
 @pytest.mark.parametrize('query', [None, 7, True, ['a dog'], {'a': 1}])
 def test_a_sentence_is_text(tmp_path, query):
     "8: what is no text is no sentence"
-    refused(tmp_path, lambda: queries(tmp_path, [dict(vid='a', query=query, duration=9, start=1, end=2)]), 'test.jsonl:1')
+    refused(tmp_path, lambda: queries(tmp_path, [dict(vid='a', query=query, duration=9, start=1, end=2)]),
+            'test.jsonl:1')
 
 def test_a_word_twice(tmp_path):
     "8: of a word that comes twice, every layout takes the first vector"
     x = np.array([[1, 0], [0, 1], [5, 5]], 'f4')
     np.savez(tmp_path/'v.npz', words=np.array(['dog', 'cat', 'dog']), vectors=x)
     (tmp_path/'v.txt').write_text('dog 1 0\ncat 0 1\ndog 5 5\n')
-    (tmp_path/'v.bin').write_bytes(b'3 2\n' + b''.join(w + b' ' + r.tobytes() + b'\n' for w,r in zip([b'dog', b'cat', b'dog'], x)))
-    for name in ('v.npz', 'v.txt', 'v.bin'): assert load_vectors(tmp_path/name, ['the dog, the cat'], dim=2)['dog'].tolist() == [1, 0], name
+    (tmp_path/'v.bin').write_bytes(b'3 2\n' + b''.join(w + b' ' + r.tobytes() + b'\n' for w,
+                                                       r in zip([b'dog', b'cat', b'dog'], x)))
+    for name in ('v.npz', 'v.txt', 'v.bin'): assert load_vectors(tmp_path/name, ['the dog, the cat'],
+        dim=2)['dog'].tolist() == [1, 0], name
 
 def test_a_byte_order_mark(tmp_path):
     "8: a byte-order mark takes no word and no file"
@@ -253,18 +274,20 @@ def test_a_filter_that_is_missing(tmp_path):
 
 def test_a_file_that_is_being_written(tmp_path):
     "A locked file is called that"
-    code = f"import h5py, sys; f = h5py.File({str(tmp_path/'l.h5')!r}, 'w'); f['a'] = [[1.]]; f.flush(); print('open', flush=True); sys.stdin.read()"
-    writer = subprocess.Popen([sys.executable, '-c', code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    code = 'import h5py, sys\nf = h5py.File(sys.argv[1], "w"); f["a"] = [[1.]]\nf.flush(); print(1, flush=True); input()'
+    pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    writer = subprocess.Popen([sys.executable, '-c', code, str(tmp_path/'l.h5')], **pipes)
     try:
         writer.stdout.readline()
         said = refused(tmp_path, lambda: open_features(tmp_path/'l.h5'))
-    finally: writer.communicate(b'')
+    finally: writer.communicate(b'\n')
     assert any(w in said for w in ('writes', 'writing', 'written', 'lock')) and 'download' not in said
 
 @pytest.mark.parametrize('query', ['...', '🙂', '?!'])
 def test_a_wordless_sentence(tmp_path, query):
     "A sentence without words is a finding of nbs/data.ipynb"
-    ann = queries(tmp_path, [dict(vid='a', query=query, duration=9, start=1, end=2)], [dict(vid=f't{i}', query='a dog', duration=9, start=1, end=2) for i in range(4)])
+    ann = queries(tmp_path, [dict(vid='a', query=query, duration=9, start=1, end=2)],
+                  [dict(vid=f't{i}', query='a dog', duration=9, start=1, end=2) for i in range(4)])
     found = [*inspect_annotations(ann, 'jsonl'), *inspect_words(ann, 'corpus')]
     assert any('test' in f.what for f in found if f.level == 'wrong'), found
 
@@ -292,12 +315,14 @@ def test_a_word_that_papermill_takes_for_a_number():
 # no one in
 def test_no_file_opens_an_encoder(good, tmp_path):
     "A checkpoint or a feature file may name an encoder; it opens none"
-    (tmp_path/'evil.py').write_text(f"from pathlib import Path\nPath({str(tmp_path/'ran')!r}).touch()\ndef make(*_): raise RuntimeError\n")
+    ran = str(tmp_path/'ran')
+    (tmp_path/'evil.py').write_text(f"open({ran!r}, 'w').close()\ndef make(*_): raise RuntimeError\n")
     import torch
     run = tmp_path/'run'
     run.mkdir()
     state = torch.load(good/'run'/'last.ckpt', weights_only=True)
-    facts = dict(encoder='python:evil.make', opened_as='python:evil.make', checksum='x', frames_per_second=4., window=4, stride=2, rows_per_second=2.)
+    facts = dict(encoder='python:evil.make', opened_as='python:evil.make', checksum='x', frames_per_second=4., window=4,
+                 stride=2, rows_per_second=2.)
     state['ms2d']['facts'] = facts
     torch.save(state, run/'last.ckpt')
     sys.path.insert(0, str(tmp_path))

@@ -22,7 +22,8 @@ def test_what_is_one_of_our_errors(tmp_path):
     (tmp_path/'a.txt').write_bytes(b'\xff')
     ours = raised(lambda: read_text(tmp_path/'a.txt'))
     assert refusal(ours, ['a.txt']) == '' and 'names neither' in refusal(ours, ['b.txt'])
-    assert 'inside a library' in refusal(raised(lambda: float('x')), ['x']) and 'KeyError' in refusal(raised(lambda: {}['x']), ['x'])
+    assert 'inside a library' in refusal(raised(lambda: float('x')),
+                                         ['x']) and 'KeyError' in refusal(raised(lambda: {}['x']), ['x'])
 
 @pytest.mark.parametrize('signal_, said', [(signal.SIGSTOP, 'hangs'), (signal.SIGKILL, 'died')])
 def test_a_hang_and_a_death_are_faults(tmp_path, monkeypatch, signal_, said):
@@ -33,7 +34,10 @@ def test_a_hang_and_a_death_are_faults(tmp_path, monkeypatch, signal_, said):
     first = next(inputs)
     os.kill(watch.process.pid, signal_)
     told = [first, *inputs]
-    assert told[-1]['came'] == 'fault' and said in told[-1]['what'] and (tmp_path/'out'/told[-1]['name']/'input').is_dir()
-    again = [*watch.ask(dict(reader='tacos', round=0))]                          # a new process goes on, with the same inputs
-    assert len(again) >= 20 and {k: again[0][k] for k in ('came', 'where', 'bytes')} == {k: first[k] for k in ('came', 'where', 'bytes')}
+    assert told[-1]['came'] == 'fault' and said in told[-1]['what']
+    assert (tmp_path/'out'/told[-1]['name']/'input').is_dir()
+    again = [*watch.ask(dict(reader='tacos',
+                             round=0))]                          # a new process goes on, with the same inputs
+    assert len(again) >= 20 and {k: again[0][k] for k in ('came', 'where', 'bytes')} == {k: first[k]
+        for k in ('came', 'where', 'bytes')}
     watch.stop()

@@ -1,14 +1,17 @@
 "Odd inputs by accident: what disks, downloads and editors do to the bytes of a good one"
 import re
 
-NUMBERS = [b'1e400', b'1' + b'0'*400, b'-1', b'NaN', b'Infinity', b'1e308', b'9'*5000, b'null', b'true', b'0', b'-0.0', b'1e-320',
-           b'"x"', b'[]', b'{}', b'18446744073709551616', b'2147483648', b'1e15', b'1_0', b'\xef\xbb\xbf', b'\xe2\x80\xa8']
+NUMBERS = [b'1e400', b'1' + b'0'*400, b'-1', b'NaN', b'Infinity', b'1e308', b'9'*5000, b'null', b'true', b'0', b'-0.0',
+           b'1e-320',
+           b'"x"', b'[]', b'{}', b'18446744073709551616', b'2147483648', b'1e15', b'1_0', b'\xef\xbb\xbf',
+           b'\xe2\x80\xa8']
 
 def flip(rng, data):
     for _ in range(rng.choice([1, 1, 2, 8, 64])): data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
 
 def overwrite(rng, data):
-    for _ in range(rng.choice([1, 4, 32])): data[rng.randrange(len(data))] = rng.choice([0, 255, 127, 128, 10, 32, rng.randrange(256)])
+    for _ in range(rng.choice([1, 4, 32])): data[rng.randrange(len(data))] = rng.choice([0, 255, 127, 128, 10, 32,
+        rng.randrange(256)])
 
 def cut_off(rng, data): del data[rng.randrange(len(data)):]
 

@@ -12,8 +12,10 @@ class Input:
     files: dict # name -> bytes
     says: object = None # what must be read from it; None: it is spoiled, and may be refused
 
-ODD = [None, True, False, 0, -1, 1e308, nan, inf, -inf, 10**400, 2**63, 1e-320, 1e15, '', ' ', '...', 'x', '\ud800', '\0', 'a\u2028b',
-       'a\x85b', 'x'*70_000, [], {}, [[]], [1], [1, 2], [[1, 2]], [[1, 2, 3, 4]], ['a', 'b'], {'a': 1}, '1', '1_0', '\u0663', 'nan',
+ODD = [None, True, False, 0, -1, 1e308, nan, inf, -inf, 10**400, 2**63, 1e-320, 1e15, '', ' ', '...', 'x', '\ud800',
+       '\0', 'a\u2028b',
+       'a\x85b', 'x'*70_000, [], {}, [[]], [1], [1, 2], [[1, 2]], [[1, 2, 3, 4]], ['a', 'b'], {'a': 1}, '1', '1_0',
+       '\u0663', 'nan',
        [None, None], [[None, None]], [nan, nan], [True, False]]
 odd = st.sampled_from(ODD) | st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4),
@@ -44,7 +46,8 @@ def spoiled(draw, x):
 
 def as_bytes(x): return json.dumps(x).encode('utf-8', 'surrogatepass')
 
-sentences = st.lists(st.sampled_from([*WORDS, 'été', '男', "dog's", 'a\u2028b', 'a\x85b', '🙂', '##']), min_size=1, max_size=6).map(' '.join).map(
+sentences = st.lists(st.sampled_from([*WORDS, 'été', '男', "dog's", 'a\u2028b', 'a\x85b', '🙂', '##']), min_size=1,
+                     max_size=6).map(' '.join).map(
     lambda text: 'a ' + text)
 seconds = st.integers(1, 4000).map(lambda n: n/8)
 
@@ -84,7 +87,8 @@ def line_files(draw, name='{}.jsonl', windows=False):
     files, says, good = {}, {}, True
     for split in ('train', 'test'):
         rows = draw(moments())
-        said = [dict(qid=i, vid=v, query=q, duration=d) | (dict(relevant_windows=[[s, e]]) if windows else dict(start=s, end=e))
+        said = [dict(qid=i, vid=v, query=q, duration=d)
+                | (dict(relevant_windows=[[s, e]]) if windows else dict(start=s, end=e))
                 for i,(v,q,d,s,e) in enumerate(rows)]
         good &= spoiled(draw, said)
         text = '\n'.join(json.dumps(r, ensure_ascii=draw(st.booleans())) for r in said)
@@ -121,9 +125,11 @@ def prediction_files(draw, samples):
 
 TYPES = ['f2', 'f4', 'f8', 'i1', 'u1', 'i4', '>f4', 'i8', 'u8']
 ODD_TYPES = ['c8', '?', 'S3', 'M8[s]', 'V4', 'O']
-FACTS = ['rows_per_second', 'seconds', 'scale', 'encoder', 'checksum', 'frames_per_second', 'window', 'stride', 'opened_as']
+FACTS = ['rows_per_second', 'seconds', 'scale', 'encoder', 'checksum', 'frames_per_second', 'window', 'stride',
+         'opened_as']
 odd_attributes = st.dictionaries(st.sampled_from(FACTS), st.sampled_from(
-    [0, -1, nan, inf, 1e308, 2**63 - 1, '', 'x', 'two', True, [1., 2.], [2.], [[]], ['a', 'b'], b'\xff', 1e-320]), min_size=1, max_size=2)
+    [0, -1, nan, inf, 1e308, 2**63 - 1, '', 'x', 'two', True, [1., 2.], [2.], [[]], ['a', 'b'], b'\xff', 1e-320]),
+    min_size=1, max_size=2)
 
 @st.composite
 def arrays(draw):
@@ -175,15 +181,18 @@ def feature_files(draw):
     if layout in ('flat', 'nested'):
         try: return Input({'f.hdf5': hdf5(videos, layout == 'nested', attributes)}, says)
         except (TypeError, ValueError, OverflowError): return Input({'f.hdf5': b'what HDF5 cannot hold'})
-    write = {'npy': npy, 'npz': lambda x: npz(features=x), 'h5': lambda x: hdf5({'features': x}, False, attributes)}[layout]
+    write = {'npy': npy, 'npz': lambda x: npz(features=x),
+             'h5': lambda x: hdf5({'features': x}, False, attributes)}[layout]
     try: return Input({f'd/{name}.{layout}': write(x) for name,x in videos.items()}, says)
     except (TypeError, ValueError, OverflowError): return Input({'d/v0.npy': b'what HDF5 cannot hold'})
 
 @st.composite
 def vector_files(draw):
     "Word vectors as text, with a header or without, and as npz"
-    says = {w: draw(st.lists(st.integers(-90, 90).map(lambda n: n/10), min_size=8, max_size=8)) for w in draw(st.sets(st.sampled_from(WORDS), min_size=1))}
-    if draw(st.booleans()): return Input({'v.npz': npz(words=np.array([*says]), vectors=np.array([*says.values()]))}, says)
+    says = {w: draw(st.lists(st.integers(-90, 90).map(lambda n: n/10), min_size=8, max_size=8))
+            for w in draw(st.sets(st.sampled_from(WORDS), min_size=1))}
+    if draw(st.booleans()): return Input({'v.npz': npz(words=np.array([*says]), vectors=np.array([*says.values()]))},
+                                         says)
     rows = [[w, *map(str, v)] for w,v in says.items()]
     if draw(st.booleans()): rows.insert(0, [str(len(says)), '8'])
     good = spoiled(draw, rows)
@@ -203,7 +212,8 @@ def query_files(draw):
 def config_files(draw, good):
     "config.json with odd values"
     config = dict(good)
-    for name in draw(st.lists(st.sampled_from(sorted(config)), min_size=1, max_size=2, unique=True)): config[name] = draw(odd | numbers)
+    for name in draw(st.lists(st.sampled_from(sorted(config)), min_size=1, max_size=2,
+                              unique=True)): config[name] = draw(odd | numbers)
     return Input({'config.json': as_bytes(config)})
 
 numbers = st.sampled_from([0, 1, -1, 2, 3, .5, -.5, 1e-9, 1e9, 1e30, 10**9, 2**31, 2**62, 2**63, nan, inf, -inf])
@@ -213,5 +223,6 @@ def workbooks(draw, books):
     "Parameters as papermill hands them to a workbook"
     kind = draw(st.sampled_from(sorted(books)))
     names = sorted(books[kind].__dataclass_fields__)
-    given = {name: draw(odd | numbers) for name in draw(st.lists(st.sampled_from(names), min_size=1, max_size=2, unique=True))}
+    given = {name: draw(odd | numbers) for name in draw(st.lists(st.sampled_from(names), min_size=1, max_size=2,
+        unique=True))}
     return Input({'given.json': as_bytes([kind, given])})

@@ -33,7 +33,8 @@ class Readers:
         ann = read_annotations(dataset, folder)
         for samples in ann.values():
             for s in samples: self.sample(s)
-        if says: need({k: [*map(self.plain, v)] for k,v in ann.items()} == {k: [*map(self.rounded, v)] for k,v in says.items()}, 'other samples')
+        if says: need({k: [*map(self.plain, v)] for k,v in ann.items()} == {k: [*map(self.rounded, v)] for k,
+            v in says.items()}, 'other samples')
         inspect_annotations(ann, dataset)
         summary(ann)
 
@@ -60,13 +61,15 @@ class Readers:
             if says: need(np.array_equal(x, says[name]), f'{name}: other rows')
         facts = store.facts
         if facts: describe(facts)
-        same_encoder(facts, dict(encoder='x', checksum='x', frames_per_second=4., window=4, stride=2) if not facts else facts, 'x')
+        same_encoder(facts, dict(encoder='x', checksum='x', frames_per_second=4., window=4, stride=2)
+                     if not facts else facts, 'x')
 
     def survey(self, folder, says):
         "nbs/data.ipynb's way: it names what is broken and goes on"
         from ms2d.inspection import inspect_features, survey, tell
         store, seen, broken = survey(only(folder))
-        need(set(seen) | {n for names in broken.values() for n in names} == set(store.ids), 'a video is neither seen nor broken')
+        need(set(seen) | {n for names in broken.values() for n in names} == set(store.ids),
+             'a video is neither seen nor broken')
         if says: need(set(seen) == set(says), 'a good video is called broken')
         tell(inspect_features(store, seen, broken, {v: 30. for v in store.ids}))
 
@@ -89,7 +92,9 @@ class Readers:
         from ms2d.predictions import read_predictions
         answers, notes = read_predictions(only(folder), self.samples, flaws)
         for windows in answers.values(): need(np.isfinite(windows).all(), 'a window is not finite')
-        if says: need({q: np.round(w, 9).tolist() for q,w in answers.items() if len(w)} == {q: np.round(w, 9).tolist() for q,w in says.items() if w}, 'other answers')
+        if says: need({q: np.round(w, 9).tolist() for q,
+                       w in answers.items() if len(w)} == {q: np.round(w, 9).tolist() for q,w in says.items() if w},
+                       'other answers')
         scores = [x for row in under_all(answers, self.samples).values() for x in row.values() if isinstance(x, float)]
         need(all(0 <= x <= 100.0001 for x in scores), f'a metric outside 0..100: {scores}')
 
@@ -116,8 +121,10 @@ class Readers:
     @property
     def books(self):
         from ms2d import comparison, extraction, inspection, moments, page, predictions, speed, training
-        return dict(train=training.Config, ablation=comparison.Ablation, extract=extraction.Extraction, pixels=extraction.Pixels,
-            data=inspection.Inspection, retrieve=moments.Retrieval, app=page.App, evaluate=predictions.Evaluation, benchmark=speed.Benchmark)
+        return dict(train=training.Config, ablation=comparison.Ablation, extract=extraction.Extraction,
+                    pixels=extraction.Pixels,
+            data=inspection.Inspection, retrieve=moments.Retrieval, app=page.App, evaluate=predictions.Evaluation,
+            benchmark=speed.Benchmark)
 
     def queries(self, folder, says):
         from ms2d.moments import Retrieval
@@ -159,9 +166,12 @@ class Readers:
         from ms2d.world import fingerprint, is_made
         want = dict(WORLD, sizes=list(WORLD['sizes']), fingerprint=fingerprint())
         whole = is_made(folder, want)
-        same = all(p.read_bytes() == (self.world/p.relative_to(folder)).read_bytes() for p in folder.rglob('*.*') if p.suffix in ('.hdf5', '.npz'))
+        same = all(p.read_bytes() == (self.world/p.relative_to(folder)).read_bytes() for p in folder.rglob('*.*')
+                   if p.suffix in ('.hdf5', '.npz'))
         need(same or not whole, 'a damaged world is taken for a whole one')
-        if (folder/'world.json').exists(): need(torch.equal(self.network(folder), self.good('network', lambda: self.network(self.world))), 'another network')
+        if (folder/'world.json').exists(): need(torch.equal(self.network(folder),
+                                                            self.good('network', lambda: self.network(self.world))),
+                                                            'another network')
 
     # videos
     def video(self, folder, says):
@@ -199,16 +209,22 @@ def targets(readers):
     "All of them, by name"
     from functools import partial
     from ms2d.dataset import DATASETS
-    draws = dict(charades_sta=objects.charades_files(), activitynet_captions=objects.caption_files(), tacos=objects.caption_files(fps=32.), jsonl=objects.line_files(),
+    draws = dict(charades_sta=objects.charades_files(), activitynet_captions=objects.caption_files(),
+                 tacos=objects.caption_files(fps=32.), jsonl=objects.line_files(),
         qvhighlights=objects.line_files('highlight_{}_release.jsonl', windows=True))
     out = {k: Target(k, partial(readers.annotations, k), draws=d) for k,d in draws.items() if k in DATASETS}
-    out |= dict(features=Target('features', readers.features, draws=objects.feature_files()), survey=Target('features', readers.survey, draws=objects.feature_files()),
+    out |= dict(features=Target('features', readers.features, draws=objects.feature_files()),
+                survey=Target('features', readers.survey, draws=objects.feature_files()),
         vectors=Target('vectors', readers.vectors, draws=objects.vector_files()))
     answers = objects.prediction_files(readers.samples)
-    for flaws in ('error', 'miss'): out[f'predictions, {flaws}'] = Target('predictions', partial(readers.predictions, flaws), draws=answers)
+    for flaws in ('error', 'miss'): out[f'predictions, {flaws}'] = Target('predictions',
+        partial(readers.predictions, flaws), draws=answers)
     good = json.loads((readers.seeds/'config'/'a'/'config.json').read_text())
-    out |= dict(config=Target('config', readers.config, draws=objects.config_files(good)), parameters=Target('', readers.workbook, draws=objects.workbooks(readers.books)),
-        queries=Target('queries', readers.queries, draws=objects.query_files()), checkpoint=Target('checkpoint', readers.checkpoint, 15),
-        resume=Target('resume', readers.resume, 15), world=Target('world', readers.made, 10, files=('world.json', 'cnn.npz', 'features.hdf5')),
+    out |= dict(config=Target('config', readers.config, draws=objects.config_files(good)),
+                parameters=Target('', readers.workbook, draws=objects.workbooks(readers.books)),
+        queries=Target('queries', readers.queries, draws=objects.query_files()),
+        checkpoint=Target('checkpoint', readers.checkpoint, 15),
+        resume=Target('resume', readers.resume, 15),
+        world=Target('world', readers.made, 10, files=('world.json', 'cnn.npz', 'features.hdf5')),
         video=Target('video', readers.video, 8), cut=Target('video', readers.cut, 5))
     return out

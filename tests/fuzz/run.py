@@ -34,8 +34,11 @@ class Watch:
 
     def start(self):
         "A process that has said which readers there are"
-        env = os.environ | dict(PYTHONPATH=f'{ROOT}{os.pathsep}{ROOT/"tests"}', OMP_NUM_THREADS='1', TMPDIR=str(self.scratch/'tmp'), HYPOTHESIS_STORAGE_DIRECTORY=str(self.scratch.with_suffix('.hypothesis')))
-        self.process = subprocess.Popen([sys.executable, '-m', 'fuzz.worker', *self.words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env, cwd=ROOT)
+        env = os.environ | dict(PYTHONPATH=f'{ROOT}{os.pathsep}{ROOT/"tests"}', OMP_NUM_THREADS='1',
+                                TMPDIR=str(self.scratch/'tmp'),
+                                HYPOTHESIS_STORAGE_DIRECTORY=str(self.scratch.with_suffix('.hypothesis')))
+        self.process = subprocess.Popen([sys.executable, '-m', 'fuzz.worker', *self.words], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env, cwd=ROOT)
         self.lines = queue.Queue()
         threading.Thread(target=self.listen, args=[self.process.stdout, self.lines], daemon=True).start()
         first = self.lines.get()
@@ -70,7 +73,8 @@ class Watch:
         code = self.process.wait()
         self.process = None
         name = f"{asked['reader'].replace(', ', '-')}-{why.split(',')[0].replace(' ', '-')}"
-        told = dict(reader=asked['reader'], round=asked.get('round', 0), came='fault', what=f'{why} ({code})', where=asked['reader'], s=HANG, mib=0, bytes=0, name=name)
+        told = dict(reader=asked['reader'], round=asked.get('round', 0), came='fault', what=f'{why} ({code})',
+                    where=asked['reader'], s=HANG, mib=0, bytes=0, name=name)
         if 'case' in asked: return told | dict(case=asked['case'])
         kept = self.out/name
         if not kept.exists() and 'replay' not in asked:
@@ -103,7 +107,8 @@ class Fuzz:
             seeds = Seeds(folder/'seeds').make()
             watches = [Watch(seeds, folder/f'scratch-{k}', self.out, self.cfg.seed) for k in range(self.cfg.workers)]
             readers = [r for r in watches[0].start() if not self.only or r in self.only]
-            self.share_out(watches, [dict(reader=c.reader, case=name) for name,c in CASES.items() if c.reader in readers])
+            self.share_out(watches, [dict(reader=c.reader, case=name) for name,
+                                     c in CASES.items() if c.reader in readers])
             self.began = time.monotonic()
             self.end = self.began + (inf if rounds else 60*self.cfg.minutes)
             numbers = range(rounds) if rounds else itertools.count()
@@ -130,18 +135,22 @@ class Fuzz:
         "Numbers by reader, and the faults; also in fuzz.json"
         rows = {}
         for t in sorted(self.told, key=lambda t: t['reader']):
-            row = rows.setdefault(t['reader'], dict(tried=0, handled=0, right=0, refused=0, seconds=0., slowest=0., mib=0))
+            row = rows.setdefault(t['reader'],
+                                  dict(tried=0, handled=0, right=0, refused=0, seconds=0., slowest=0., mib=0))
             row['tried'] += 1
             row['handled'] += t['came'] != 'fault'
             if t['came'] in row: row[t['came']] += 1
-            row |= dict(seconds=round(row['seconds'] + t['s'], 2), slowest=max(row['slowest'], t['s']), mib=max(row['mib'], t['mib']))
+            row |= dict(seconds=round(row['seconds'] + t['s'], 2), slowest=max(row['slowest'], t['s']),
+                        mib=max(row['mib'], t['mib']))
         count = Counter(t['name'] for t in self.told if 'name' in t)
         faults = [dict(json.loads((self.out/name/'fault.json').read_text()), times=n) for name,n in count.most_common()]
-        total = dict(tried=len(self.told), handled=sum(r['handled'] for r in rows.values()), seconds=round(time.monotonic() - self.began, 1),
+        total = dict(tried=len(self.told), handled=sum(r['handled'] for r in rows.values()),
+                     seconds=round(time.monotonic() - self.began, 1),
             slowest=max((t['s'] for t in self.told), default=0), mib=max((t['mib'] for t in self.told), default=0))
         failed = [c for c in self.cases if c['came'] == 'fault']
         cases = dict(tried=len(self.cases), survived=len(self.cases) - len(failed))
-        out = dict(parameters=dataclasses.asdict(self.cfg), total=total, readers=rows, faults=faults, cases=cases, failed=failed)
+        out = dict(parameters=dataclasses.asdict(self.cfg), total=total, readers=rows, faults=faults, cases=cases,
+                   failed=failed)
         write_json(self.out/'fuzz.json', out)
         return out
 
@@ -149,13 +158,17 @@ def tell(summary):
     "The summary as text"
     line = '{:<22}{:>8}{:>9}{:>8}{:>9}{:>11}{:>8}'
     out = [line.format('reader', 'tried', 'handled', 'right', 'refused', 'slowest, s', 'MiB')]
-    out += [line.format(k, *(r[c] for c in ('tried', 'handled', 'right', 'refused')), f"{r['slowest']:.2f}", r['mib']) for k,r in summary['readers'].items()]
+    out += [line.format(k, *(r[c] for c in ('tried', 'handled', 'right', 'refused')), f"{r['slowest']:.2f}", r['mib'])
+            for k,r in summary['readers'].items()]
     t = summary['total']
-    out.append(f"{t['handled']:,} of {t['tried']:,} inputs handled in {t['seconds']:.0f} s ({t['tried']/max(t['seconds'], 1e-9):.1f}/s); slowest {t['slowest']:.2f} s, largest {t['mib']} MiB")
+    pace = f"{t['seconds']:.0f} s ({t['tried']/max(t['seconds'], 1e-9):.1f}/s)"
+    out.append(f"{t['handled']:,} of {t['tried']:,} inputs handled in {pace}; "
+               f"slowest {t['slowest']:.2f} s, largest {t['mib']} MiB")
     out.append(f"{summary['cases']['survived']} of {summary['cases']['tried']} inputs made on purpose came out right")
     for c in summary['failed']: out.append(f"FAULT {c['case']} [{c['where']}] {' '.join(c['what'].split())}")
     for f in summary['faults']:
-        out.append(f"FAULT {f['times']} x {f['reader']} [{f['where']}] {' '.join(f['what'].split())}\n    again: make fuzz ARGS=\"--replay {summary['parameters']['out']}/{f['name']}\"")
+        out.append(f"FAULT {f['times']} x {f['reader']} [{f['where']}] {' '.join(f['what'].split())}")
+        out.append(f"    again: make fuzz ARGS='--replay {summary['parameters']['out']}/{f['name']}'")
     return '\n'.join(out)
 
 def replay(folder):

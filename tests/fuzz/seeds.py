@@ -80,11 +80,13 @@ class Seeds:
     def rows(self):
         arrays = {f'v{i}': self.rng.standard_normal((n, 16)).astype(np.float16) for i,n in enumerate((20, 33, 41, 7))}
         with h5py.File(self.at('features', 'flat')/'f.hdf5', 'w') as f:
-            f.attrs.update(encoder='world', checksum='abc', frames_per_second=4., window=4, stride=2, rows_per_second=2.)
+            f.attrs.update(encoder='world', checksum='abc', frames_per_second=4., window=4, stride=2,
+                           rows_per_second=2.)
             for name,x in arrays.items(): f.create_dataset(name, data=x).attrs['seconds'] = len(x)/2
         with h5py.File(self.at('features', 'nested')/'f.hdf5', 'w') as f:
             for name,x in arrays.items():
-                data = f.create_group(name).create_dataset('c3d', data=(20*x).astype('i1'), compression='gzip', chunks=(4, 16))
+                data = f.create_group(name).create_dataset('c3d', data=(20*x).astype('i1'), compression='gzip',
+                                                           chunks=(4, 16))
                 data.attrs['scale'] = .05
         folders = {k: self.at('features', k)/'d' for k in ('npy', 'npz', 'h5')}
         for folder in folders.values(): folder.mkdir()

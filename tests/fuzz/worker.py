@@ -59,7 +59,8 @@ class Worker:
         self.inputs = {}
         for name in {t.seeds for t in self.targets.values()} - {''}:
             variants = sorted((Path(seeds)/name).iterdir())
-            self.inputs[name] = [{str(p.relative_to(v)): p.read_bytes() for p in sorted(v.rglob('*')) if p.is_file()} for v in variants]
+            self.inputs[name] = [{str(p.relative_to(v)): p.read_bytes() for p in sorted(v.rglob('*')) if p.is_file()}
+                                 for v in variants]
 
     def good(self, name):
         "The inputs that nothing happened to are read well"
@@ -82,7 +83,8 @@ class Worker:
         "Read an input; -> what came: right, refused or fault, with seconds and MiB"
         before = {str(p.relative_to(case)) for p in case.rglob('*')}
         names = {str(case), *(Path(n).name for n in before)}
-        if name in ('config', 'parameters'): names |= {f for b in self.readers.books.values() for f in b.__dataclass_fields__}
+        if name in ('config', 'parameters'): names |= {f for b in self.readers.books.values()
+                                                       for f in b.__dataclass_fields__}
         forget_peak()
         held = memory('VmRSS')
         began = time.monotonic()
@@ -93,10 +95,13 @@ class Worker:
         except BaseException as e:
             if isinstance(e, KeyboardInterrupt): raise
             flaw = refusal(e, names)
-            told = dict(came='fault' if flaw else 'refused', what=f'{flaw}: {e}'[:300] if flaw else str(e)[:300], where=place(e), type=type(e).__name__)
+            told = dict(came='fault' if flaw else 'refused', what=f'{flaw}: {e}'[:300] if flaw else str(e)[:300],
+                        where=place(e), type=type(e).__name__)
         told |= dict(s=round(time.monotonic() - began, 3), mib=max(0, round(memory('VmHWM') - held)))
-        left = {str(p.relative_to(case)) for p in case.rglob('*')} - before | {p.name for p in (self.scratch/'tmp').iterdir()}
-        for over,why in ((told['s'] > SECONDS, 'slow'), (told['mib'] > MEMORY, 'large'), (left, f'left behind: {sorted(left)}')):
+        left = {str(p.relative_to(case)) for p in case.rglob('*')} - before | {p.name
+            for p in (self.scratch/'tmp').iterdir()}
+        for over,why in ((told['s'] > SECONDS, 'slow'), (told['mib'] > MEMORY, 'large'),
+                         (left, f'left behind: {sorted(left)}')):
             if over: told |= dict(came='fault', what=f"{why}; {told['what']}")
         return told
 
@@ -131,7 +136,8 @@ class Worker:
         CASES[name].make(folder)
         self.say(dict(made=name))
         told = dict(reader=CASES[name].reader, case=name, **self.read(CASES[name].reader, folder))
-        if want not in (told['came'], 'either') and told['came'] != 'fault': told |= dict(came='fault', what=f"wrong: {told['came']}, {want} is right; {told['what']}")
+        if want not in (told['came'], 'either') and told['came'] != 'fault': told |= dict(came='fault',
+            what=f"wrong: {told['came']}, {want} is right; {told['what']}")
         ran = Path('ran')
         if ran.exists():
             ran.rmdir()
@@ -154,7 +160,8 @@ class Worker:
     def objects(self, name, number):
         "A round of inputs that hypothesis draws; what fails is made smaller"
         t = self.targets[name]
-        about = settings(max_examples=self.size(t), database=None, deadline=None, suppress_health_check=list(HealthCheck), report_multiple_bugs=False,
+        about = settings(max_examples=self.size(t), database=None, deadline=None,
+                         suppress_health_check=list(HealthCheck), report_multiple_bugs=False,
             phases=[Phase.generate, Phase.shrink])
         @seed(int.from_bytes(hashlib.blake2b(f'{self.number}/{name}/{number}'.encode(), digest_size=6).digest()))
         @about
