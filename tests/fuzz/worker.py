@@ -182,10 +182,12 @@ def main(seeds, scratch, out, number):
     "Rounds, as they are asked for on the standard input"
     warnings.filterwarnings('ignore')
     tell = os.fdopen(os.dup(1), 'w')
-    if not os.environ.get('FUZZ_LOUD'):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-    os.dup2(2, 1)                                                                # what FFmpeg and HDF5 print themselves
+    os.dup2(2, 1)
     worker = Worker(seeds, scratch, out, int(number))
+    if not os.environ.get('FUZZ_LOUD'):
+        quiet = os.open(os.devnull, os.O_WRONLY)                                 # FFmpeg and HDF5 print, too
+        os.dup2(quiet, 1)
+        os.dup2(quiet, 2)
     worker.tell = tell
     limit = int((memory('VmSize') + BEYOND)*2**20)
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
