@@ -9,7 +9,7 @@ from .cases import CASES
 from .seeds import Seeds
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-HANG = 15 # s without a word from a worker
+HANG = 15 # s that a worker may read without a word
 
 @dataclass
 class Fuzzing(Parameters):
@@ -55,15 +55,17 @@ class Watch:
         if self.process is None: self.start()
         self.process.stdin.write(json.dumps(asked).encode() + b'\n')
         self.process.stdin.flush()
+        made = False
         while True:
-            try: line = self.lines.get(timeout=HANG)
+            try: line = self.lines.get(timeout=HANG if made else 20*HANG)
             except queue.Empty: line = None
             if not line:
                 yield self.lost(asked, 'the process died' if line == b'' else f'hangs, over {HANG} s')
                 return
             told = json.loads(line)
             if 'done' in told: return
-            if 'made' in told: continue                                          # from now on reading is timed
+            made = 'made' in told                                                # reading is timed, not making
+            if made: continue
             yield told
             if 'replay' in asked: return
 

@@ -50,6 +50,7 @@ class Worker:
         self.out = Path(out)
         self.number = number
         self.known = {}
+        self.tell = None # where to say what came
         self.load(seeds)
         for name,t in self.targets.items():
             if t.seeds: self.good(name)
@@ -89,6 +90,7 @@ class Worker:
         held = memory('VmRSS')
         began = time.monotonic()
         told = dict(came='right', what='', where='')
+        if self.tell: self.say(dict(made=name))
         try:
             with contextlib.redirect_stdout(io.StringIO()): self.targets[name].read(case, says)
         except Wrong as e: told = dict(came='fault', what=f'wrong: {e}'[:300], where=name)
@@ -134,7 +136,6 @@ class Worker:
         folder = self.write({})
         folder.mkdir()
         CASES[name].make(folder)
-        self.say(dict(made=name))
         told = dict(reader=CASES[name].reader, case=name, **self.read(CASES[name].reader, folder))
         if want not in (told['came'], 'either') and told['came'] != 'fault': told |= dict(came='fault',
             what=f"wrong: {told['came']}, {want} is right; {told['what']}")
