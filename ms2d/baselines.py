@@ -10,7 +10,7 @@ __all__ = ['whole_video', 'constant', 'constant_recall', 'best_constant', 'five_
 import random
 from math import comb
 import numpy as np
-from .metrics import temporal_iou
+from .metrics import _truths, temporal_iou
 
 # %% ../nbs/10_baselines.ipynb #c06
 def _predict(
@@ -26,12 +26,16 @@ def _predict(
 
 def _times(
     samples:list, # queries with true moments
-)->tuple: # durations (Q,), true moments in seconds (Q, 2)
+)->tuple: # durations (Q,), true moments in seconds (Q, W, 2), NaN where a query has fewer than W
     "The true moments as arrays"
-    x = np.array([(s.duration, s.start, s.end) for s in samples], float).reshape(-1, 3)
-    if not len(x): raise ValueError("no samples: got an empty list; is this the split you meant?")
-    if np.isnan(x).any(): raise ValueError(f"{np.isnan(x).any(1).sum()} of {len(x)} samples have no times: this needs annotated moments")
-    return x[:,0], x[:,1:]
+    if not len(samples): raise ValueError("no samples: got an empty list; is this the split you meant?")
+    untimed = sum(not s.windows and np.isnan(s.start + s.end) for s in samples)
+    if untimed: raise ValueError(f"{untimed} of {len(samples)} samples have no times: this needs annotated moments")
+    return _truths(samples)
+
+def _best(spans, t):
+    "IoU (Q, ...) of spans (Q, ..., 2) with the true moments `t` (Q, W, 2), the best where there are several"
+    return temporal_iou(spans[...,None,:], t.reshape(len(t), *(1,)*(spans.ndim - 2), *t.shape[1:])).max(-1)
 
 # %% ../nbs/10_baselines.ipynb #c09
 def whole_video(
@@ -58,7 +62,7 @@ def constant_recall(
     d,t = _times(samples)
     out = np.full((steps+1, steps+1), np.nan)
     for i in range(steps):
-        for j in range(i+1, steps+1): out[i,j] = 100*(temporal_iou(np.array([i,j])/steps*d[:,None], t) >= iou).mean()
+        for j in range(i+1, steps+1): out[i,j] = 100*(_best(np.array([i,j])/steps*d[:,None], t) >= iou).mean()
     return out
 
 def best_constant(
@@ -107,7 +111,7 @@ def expected_random(
 )->dict: # as `evaluate` under the standard convention gives it
     "What `random_cells` scores on average over all draws"
     d,t = _times(samples)
-    iou = np.stack([temporal_iou(c*d[:,None], t) for c in _cells(n)], 1)  # (Q, M)
+    iou = np.stack([_best(c*d[:,None], t) for c in _cells(n)], 1)  # (Q, M)
     M,out = iou.shape[1],{}
     for r in ranks:
         miss = np.array([comb(M-h, min(r, M))/comb(M, min(r, M)) for h in range(M+1)])
@@ -124,8 +128,9 @@ def label_prior(
     "Moments drawn from the training moments, as shares of their videos. READS TRAINING TIMES: a weakly-supervised method may not"
     d,t = _times(train)
     if not (d > 0).all(): raise ValueError(f"{(d <= 0).sum()} training videos have no duration: moments cannot be taken as shares of it")
-    draw = np.random.default_rng(seed).integers(len(t), size=(len(samples), top))
-    return _predict(samples, (t/d[:,None])[draw])
+    shares = (t/d[:,None,None]).reshape(-1, 2)
+    shares = shares[~np.isnan(shares[:,0])]
+    return _predict(samples, shares[np.random.default_rng(seed).integers(len(shares), size=(len(samples), top))])
 
 # %% ../nbs/10_baselines.ipynb #c27
 def map_oracle(
@@ -136,11 +141,11 @@ def map_oracle(
     d,t = _times(samples)
     spans = []
     for N in np.atleast_1d(n):
-        x = np.divide(t, d[:,None], out=np.zeros_like(t), where=d[:,None] > 0)*N
+        x = np.divide(t, d[:,None,None], out=np.zeros_like(t), where=d[:,None,None] > 0)*N
         for start in (np.floor, np.ceil):
             for end in (np.floor, np.ceil):
-                a = np.clip(start(x[:,0]), 0, N-1)
-                spans.append(np.stack([a, np.clip(end(x[:,1]), a+1, N)], -1)/N)
-    spans = np.stack(spans, 1)
-    best = temporal_iou(spans*d[:,None,None], t[:,None]).argmax(1)
+                a = np.clip(start(x[...,0]), 0, N-1)
+                spans.append(np.stack([a, np.clip(end(x[...,1]), a+1, N)], -1)/N)
+    spans = np.concatenate(spans, 1)
+    best = _best(spans*d[:,None,None], t).argmax(1)
     return _predict(samples, spans[np.arange(len(d)),best][:,None])

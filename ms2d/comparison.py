@@ -7,15 +7,15 @@ __all__ = ['GRID', 'MAPS', 'AXES', 'variants', 'collect', 'axis_table', 'say_axi
            'draw_lengths', 'Ablation']
 
 # %% ../nbs/22_comparison.ipynb #c03
-import json
 from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
+from .core import parse_json, read_text, reading
 from .metrics import by_length
 from .predictions import read_predictions
 from .report import differences, mean_and_sd
 from .sweep import run_name
-from .training import Data
+from .training import RANGES, Data
 
 # %% ../nbs/22_comparison.ipynb #c06
 GRID = dict(clips=32)                                                                    # the maps' network costs by the moment
@@ -41,6 +41,12 @@ def variants(
     return {n: {label(reference): reference} | {label(c): reference | c for c in changes} for n,(reference,changes) in ((n, AXES[n]) for n in names)}
 
 # %% ../nbs/22_comparison.ipynb #c09
+def _row(run):
+    "The figures of a finished run"
+    path = run/'results.json'
+    with reading(path, 'is no report of a run', 'delete the folder of this run, and it is trained again'):
+        return list(parse_json(read_text(path), path)['tables']['retrieval'].values())[0]
+
 def collect(
     folder:str|Path, # of the sweep
     runs:dict, # label -> parameters of its runs, one a seed
@@ -51,8 +57,7 @@ def collect(
     for label,seeds in runs.items():
         done = [out for p in seeds if ((out := Path(folder)/run_name(p))/'done.json').exists()]
         if not done: continue
-        tables = [json.loads((out/'results.json').read_text())['tables']['retrieval'] for out in done]
-        found[label] = dict(predictions=[read_predictions(out/'predictions.jsonl', samples)[0] for out in done], rows=[next(iter(t.values())) for t in tables])
+        found[label] = dict(predictions=[read_predictions(out/'predictions.jsonl', samples)[0] for out in done], rows=[_row(out) for out in done])
     return found
 
 # %% ../nbs/22_comparison.ipynb #c09a
@@ -162,9 +167,7 @@ class Ablation(Data):
         super().check()
         self.needs_both()
         variants(self.axes)
-        for name in ('seeds', 'epochs'):
-            if getattr(self, name) < 1: raise ValueError(f"{name} is {getattr(self, name)}: at least 1 is needed")
-        if self.workers < 0: raise ValueError(f"workers is {self.workers}: at least 1, or 0 for as many as there are cores")
+        self.between(seeds=RANGES['seeds'], epochs=RANGES['epochs'], workers=(0, 1024))
 
     def runs(self)->dict: # axis -> {label -> parameters of its runs, one a seed}
         "All runs; the same parameters are trained once, however many axes they stand on"

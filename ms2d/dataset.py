@@ -62,11 +62,24 @@ class Annotations(dict):
 def _clip(window, duration, where, slack):
     "A moment, cut at the ends of its video"
     start,end = window
-    if not isfinite(start + end): raise ValueError(f"{where}: moment {start} to {end}: give both times in seconds, or neither")
+    if not isfinite(start + end):
+        raise ValueError(f"{where}: moment {start} to {end}: give both times in seconds, or neither")
     if max(end - duration, -start) > slack:
-        raise ValueError(f"{where}: times past the duration: {start} to {end} s in a video of {duration} s: are they its seconds?")
+        raise ValueError(f"{where}: times past the duration: {start} to {end} s in a video of {duration} s: are they "
+                         f"its seconds?")
     return max(start, 0.),min(end, duration)
 
+def _fit(s, where, slack, strict):
+    "Those moments of a sample that are left inside its video, and whether one of them had to be clipped"
+    given = list(s.windows) or [(s.start, s.end)]
+    inside = [_clip(w, s.duration, where, slack) for w in given]
+    kept = [w for w in inside if w[1] > w[0]]
+    if strict and len(kept) < len(given):
+        a,b = next(g for g,w in zip(given, inside) if not w[1] > w[0])
+        raise ValueError(f"{where}: end <= start: {a} to {b} s in a video of {s.duration} s: correct or remove it")
+    return kept, inside != given
+
+# %% ../nbs/01_dataset.ipynb #c14x
 @patch
 def add(self:Annotations,
     split:str, # 'train', 'val' or 'test'
@@ -74,54 +87,56 @@ def add(self:Annotations,
     where:str, # file and line, for the message of an error
     slack:float=inf, # seconds that a moment may lie past the ends of the video and be clipped
     strict:bool=False, # refuse `end <= start` in train and val too
+    untimed:bool=False, # a test query may lack its moment, as where the authors keep it
 )->bool: # was it kept?
     "Check `s`, clip its moments to the video, keep it or count it as dropped"
-    query = sentence(s.query, where)
-    vid = label(s.vid, 'vid', where)
-    if not 0 < s.duration < inf: raise ValueError(f"{where}: the duration of {s.vid!r} is {s.duration}: seconds > 0 are needed")
-    note = self.note(split)
-    start,end = s.start,s.end
-    windows = ()
-    if isnan(start) and isnan(end) and not s.windows:
-        if split == 'test': raise ValueError(f"{where}: no start and end: a test query needs both (train and val do without)")
+    query,vid = sentence(s.query, where),label(s.vid, 'vid', where)
+    if not 0 < s.duration < inf:
+        raise ValueError(f"{where}: the duration of {s.vid!r} is {s.duration}: seconds > 0 are needed")
+    note,kept = self.note(split),[(s.start, s.end)]
+    if isnan(s.start) and isnan(s.end) and not s.windows:
+        if split == 'test' and not untimed:
+            raise ValueError(f"{where}: no start and end: a test query needs both (train and val do without)")
         note['untimed'] += 1
     else:
-        given = list(s.windows) or [(start, end)]
-        inside = [_clip(w, s.duration, where, slack) for w in given]
-        kept = [w for w in inside if w[1] > w[0]]
-        note['clipped'] += inside != given
-        if len(kept) < len(given) and (strict or split == 'test'):
-            a,b = next(g for g,w in zip(given, inside) if not w[1] > w[0])
-            raise ValueError(f"{where}: end <= start: {a} to {b} s in a video of {s.duration} s: correct or remove it")
-        if not kept:
-            note['dropped'] += 1
-            return False
-        if inside != given: self.outside.add((split, s.qid))
-        start,end = max(kept, key=lambda w: w[1] - w[0])
-        windows = tuple(kept) if len(kept) > 1 else ()
-    self.setdefault(split, []).append(Sample(s.qid, vid, query, s.duration, start, end, windows))
+        kept,past = _fit(s, where, slack, strict or split == 'test')
+        note['clipped'] += past
+        note['dropped'] += not kept
+        if not kept: return False
+        if past: self.outside.add((split, s.qid))
+    start,end = max(kept, key=lambda w: w[1] - w[0])
+    s = Sample(s.qid, vid, query, s.duration, start, end, tuple(kept) if len(kept) > 1 else ())
+    self.setdefault(split, []).append(s)
     self.where[split, s.qid] = where
     return True
 
 # %% ../nbs/01_dataset.ipynb #c18
 def _need(folder, name):
     "The file `name` of `folder`, or a readable error"
-    return need_file(Path(folder)/name, 'put the annotations there under this name, or pass another folder as `annotations`')
+    do = 'put the annotations there under this name, or pass another folder as `annotations`'
+    return need_file(Path(folder)/name, do)
 
 # %% ../nbs/01_dataset.ipynb #c19
 def _lengths(path):
     "`{video: seconds}` of one of Charades' csv files"
     text,out = read_text(path),{}
     rows = csv.DictReader(io.StringIO(text, newline=''), strict=True)
-    with reading(path, 'is no csv', 'a quote or a comma too many?'): names,found = rows.fieldnames or [],[(rows.line_num, r) for r in rows]
-    if not {'id', 'length'} <= set(names): raise ValueError(f"{path}: columns `id` and `length` are needed, got {shown(names)}")
+    with reading(path, 'is no csv', 'a quote or a comma too many?'):
+        names,found = rows.fieldnames or [],[(rows.line_num, r) for r in rows]
+    if not {'id', 'length'} <= set(names):
+        raise ValueError(f"{path}: columns `id` and `length` are needed, got {shown(names)}")
     for n,r in found:
         where = f'{path}:{n}'
-        if None in r: raise ValueError(f"{where}: {len(names) + len(r[None])} fields under {len(names)} names: a comma without quotes?")
+        if None in r:
+            raise ValueError(f"{where}: {len(names) + len(r[None])} fields under {len(names)} names: a comma without "
+                             f"quotes?")
         seconds = number(r['length'], 'length', where)
-        if out.setdefault(r['id'], seconds) != seconds: raise ValueError(f"{where}: video {r['id']!r} again, {seconds:g} s and not {out[r['id']]:g}: which is right?")
+        if out.setdefault(r['id'], seconds) != seconds:
+            raise ValueError(f"{where}: video {r['id']!r} again, {seconds:g} s and not {out[r['id']]:g}: which is "
+                             f"right?")
     return out
 
+# %% ../nbs/01_dataset.ipynb #c19x
 def _charades(folder):
     "Charades-STA's two txt and two csv files"
     ann = Annotations()
@@ -134,8 +149,8 @@ def _charades(folder):
             if not m: raise ValueError(f"{where}: got {line[:60]!r}, a line reads `VIDEO start end##sentence`")
             vid,start,end,query = m.groups()
             if vid not in lengths: raise ValueError(f"{where}: video {vid!r} is not in Charades_v1_{split}.csv: its length is needed")
-            s = Sample(f'{split}_{n}', vid, query, lengths[vid], number(start, 'start', where), number(end, 'end', where))
-            ann.add(split, s, where)
+            times = number(start, 'start', where),number(end, 'end', where)
+            ann.add(split, Sample(f'{split}_{n}', vid, query, lengths[vid], *times), where)
     return ann
 
 # %% ../nbs/01_dataset.ipynb #c23
@@ -159,8 +174,10 @@ def _in_frames(x, duration, fps, whole, where):
     n = number(x['num_frames'], 'num_frames', where, 'a number of frames is needed')
     if abs(duration - n/fps) <= max(1, .02*n/fps): return False
     if abs(duration - n) <= max(fps, .02*n): return True
-    raise ValueError(f"{where}: duration is {duration:g}, but {n:g} frames at {fps:g} fps are {n/fps:g} s: which of them is right?")
+    raise ValueError(f"{where}: duration is {duration:g}, but {n:g} frames at {fps:g} fps are {n/fps:g} s: which of "
+                     f"them is right?")
 
+# %% ../nbs/01_dataset.ipynb #c23x
 def _clock(x, moments, whole, where):
     "Duration of a video, s, and how much of its times is a second: 1, or its frames per second"
     fps = number(x['fps'], 'fps', where, 'frames per second > 0 are needed') if 'fps' in x else 1.
@@ -170,9 +187,13 @@ def _clock(x, moments, whole, where):
     if 'fps' not in x: return duration, 1.
     latest = max((e for _,e in moments), default=0.)
     if not _in_frames(x, duration, fps, whole, where):
-        if latest > 1.1*duration + 1: raise ValueError(f"{where}: times up to {latest:g} in a video of {duration:g} s, with fps {fps:g}: frames? Divide them")
+        if latest > 1.1*duration + 1:
+            raise ValueError(f"{where}: times up to {latest:g} in a video of {duration:g} s, with fps {fps:g}: "
+                             f"frames? Divide them")
         return duration, 1.
-    if any(s % 1 or e % 1 for s,e in moments): raise ValueError(f"{where}: fractions as times, but the duration {duration:g} is in frames at {fps:g} fps: divide it")
+    if any(s % 1 or e % 1 for s,e in moments):
+        raise ValueError(f"{where}: fractions as times, but the duration {duration:g} is in frames at {fps:g} fps: "
+                         f"divide it")
     return duration/fps, fps
 
 # %% ../nbs/01_dataset.ipynb #c23b
@@ -182,15 +203,18 @@ def _video(a, n, where):
     for k in ('timestamps', 'sentences'):
         if not isinstance(a[k], list): raise ValueError(f"{where}: {k} are {shown(a[k])}: a list is needed")
     if len(a['timestamps']) != len(a['sentences']):
-        raise ValueError(f"{where}: {len(a['timestamps'])} timestamps but {len(a['sentences'])} sentences: each sentence needs its [start, end]")
+        raise ValueError(f"{where}: {len(a['timestamps'])} timestamps but {len(a['sentences'])} sentences: each "
+                         f"sentence needs its [start, end]")
     out = []
     for i,t in enumerate(a['timestamps'], n+1):
         at = f'{where}, query {i} of the file'
-        if not isinstance(t, list) or len(t) != 2: raise ValueError(f"{at}: timestamp {shown(t)}: [start, end] is needed")
+        if not isinstance(t, list) or len(t) != 2:
+            raise ValueError(f"{at}: timestamp {shown(t)}: [start, end] is needed")
         out.append((number(t[0], 'a timestamp', at), number(t[1], 'a timestamp', at)))
     number(a.get('duration', 0), 'duration', where)
     return out
 
+# %% ../nbs/01_dataset.ipynb #c23bx
 def _captions(path, ann, split):
     "Add the queries of one json file: seconds, or frames where it has `fps`"
     videos = parse_json(read_text(path), path)
@@ -203,10 +227,12 @@ def _captions(path, ann, split):
     for vid,a in videos.items():
         where = f'{path}, video {vid!r}'
         duration,unit = _clock(a, moments[vid], whole, where)
-        if unit != 1 and 'duration' in a: ann.note(split)['frames'] = ann.note(split).get('frames', 0) + len(moments[vid])
+        note = ann.note(split)
+        if unit != 1 and 'duration' in a: note['frames'] = note.get('frames', 0) + len(moments[vid])
         for (start,end),query in zip(moments[vid], a['sentences']):
             n += 1
-            ann.add(split, Sample(f'{split}_{n}', vid, query, duration, start/unit, end/unit), f'{where}, query {n} of the file')
+            s = Sample(f'{split}_{n}', vid, query, duration, start/unit, end/unit)
+            ann.add(split, s, f'{where}, query {n} of the file')
 
 # %% ../nbs/01_dataset.ipynb #c27
 def _moments(x, where):
@@ -216,12 +242,14 @@ def _moments(x, where):
     if windows is None: windows = []
     if not isinstance(windows, list) or not all(isinstance(w, list) and len(w) == 2 for w in windows):
         raise ValueError(f"{where}: relevant_windows {shown(windows)}: [[start, end], ...] is needed")
-    found = [(number(s, 'a time of relevant_windows', where), number(e, 'a time of relevant_windows', where)) for s,e in windows]
+    found = [tuple(number(t, 'a time of relevant_windows', where) for t in w) for w in windows]
     if isnan(start) and isnan(end): return found
-    if found and (start, end) not in found: raise ValueError(f"{where}: start and end are {start:g} and {end:g}, none of relevant_windows: which is right?")
+    if found and (start, end) not in found:
+        raise ValueError(f"{where}: start and end are {start:g} and {end:g}, none of relevant_windows: which is right?")
     return found or [(start, end)]
 
-def _jsonl(path, ann, split):
+# %% ../nbs/01_dataset.ipynb #c27x
+def _jsonl(path, ann, split, untimed=False):
     "Add the queries of one jsonl file"
     rows = {n: parse_json(line, f'{path}:{n}') for n,line in text_lines(path)}
     moments,seen = {},{}
@@ -241,13 +269,26 @@ def _jsonl(path, ann, split):
         if unit != 1 and 'duration' in x: note['frames'] = note.get('frames', 0) + 1
         start,end = windows[0] if windows else (nan, nan)
         s = Sample(qid, x['vid'], x['query'], duration, start, end, tuple(windows) if len(windows) > 1 else ())
-        ann.add(split, s, where, slack=1., strict=True)
+        ann.add(split, s, where, slack=1., strict=True, untimed=untimed)
+
+# %% ../nbs/01_dataset.ipynb #c29b
+_QVHIGHLIGHTS = dict(train=['train_release'], val=['val_release'], test=['test_with_gt', 'test_release'])
+
+def _qvhighlights(folder):
+    "QVHighlights' jsonl files"
+    ann = Annotations()
+    for split,names in _QVHIGHLIGHTS.items():
+        there = [p for n in names if (p := Path(folder)/f'highlight_{n}.jsonl').is_file()]
+        if there: _jsonl(there[0], ann, split, untimed=True)
+    if not ann: raise FileNotFoundError(f"no query in {folder}: qvhighlights reads highlight_{{train,val}}_release.jsonl and "
+                                        "highlight_test_with_gt.jsonl or highlight_test_release.jsonl there")
+    return ann
 
 # %% ../nbs/01_dataset.ipynb #c31
-DATASETS = ('world', 'charades_sta', 'activitynet_captions', 'tacos', 'jsonl')
+DATASETS = ('world', 'charades_sta', 'activitynet_captions', 'tacos', 'qvhighlights', 'jsonl')
 
 def read_annotations(
-    dataset:str, # 'world', 'charades_sta', 'activitynet_captions', 'tacos' or 'jsonl'
+    dataset:str, # 'world', 'charades_sta', 'activitynet_captions', 'tacos', 'qvhighlights' or 'jsonl'
     folder:str|Path, # folder with the files of the data set under their published names
 )->Annotations: # {'train': [Sample, ...], 'val': ..., 'test': ...}; a split without file or queries has no key
     "The checked samples of every split"
@@ -255,6 +296,7 @@ def read_annotations(
     if not Path(folder).is_dir():
         raise FileNotFoundError(f"annotations folder {folder} does not exist: pass the folder that holds the files of {dataset}")
     if dataset == 'charades_sta': return _charades(folder)
+    if dataset == 'qvhighlights': return _qvhighlights(folder)
     ann,(suffix,read) = Annotations(),('jsonl', _jsonl) if dataset == 'jsonl' else ('json', _captions)
     for split in ('train', 'val', 'test'):
         path = Path(folder)/f'{split}.{suffix}'
@@ -280,7 +322,8 @@ SPLITS = dict(
     charades_sta={'train': Split('train', 12_404, 5_336), 'test': Split('test', 3_720, 1_334), 'test-3158': Split('test', 3_158, 1_225, within=True)},
     activitynet_captions={'train': Split('train', 37_417, 10_009), 'val': Split('val', 17_505, 4_917), 'test': Split('test', 17_031, 4_885),
                           'val_1': Split('val', 17_505, 4_917), 'val_2': Split('test', 17_031, 4_885)},
-    tacos={'train': Split('train', 9_790, 75), 'val': Split('val', 4_436, 27), 'test': Split('test', 4_001, 25)})
+    tacos={'train': Split('train', 9_790, 75), 'val': Split('val', 4_436, 27), 'test': Split('test', 4_001, 25)},
+    qvhighlights={'train': Split('train', 7_218, 7_100), 'val': Split('val', 1_550, 1_519), 'test': Split('test', 1_542, 1_529)})
 
 # seconds; no video of these is longer (Charades' longest has 194, ActivityNet's 755, TACoS' 1,402, a QVHighlights clip 150)
 LONGEST = dict(charades_sta=240., activitynet_captions=900., tacos=1700., qvhighlights=180.)
@@ -356,9 +399,12 @@ def name(self:FeatureStore,
         if n in self._names: return n
     for s in (stem(vid), stem(other)):
         same = self._stems.get(s, [])
-        if len(same) > 1: raise ValueError(f"{self.path}: {vid!r} may be any of {few(map(repr, same))}: which of them? Rename the others")
+        if len(same) > 1:
+            raise ValueError(f"{self.path}: {vid!r} may be any of {few(map(repr, same))}: which of them? Rename the "
+                             f"others")
         if same: return same[0]
 
+# %% ../nbs/01_dataset.ipynb #c43bx
 @patch
 def find(self:FeatureStore,
     vid:str, # a video of the annotations
@@ -420,7 +466,8 @@ def rate(self:FeatureStore,
 )->float: # rows per second; 0: not known, the T rows span the duration
     "The user's `rows_per_second` if > 0, else the attribute of the data set, else of the file, else 0"
     if self.rows_per_second: return self.rows_per_second
-    return _amount(self._attributes(self.find(vid)).get('rows_per_second', 0.), 'rows_per_second', f'{self.path}, video {vid!r}')
+    said = self._attributes(self.find(vid)).get('rows_per_second', 0.)
+    return _amount(said, 'rows_per_second', f'{self.path}, video {vid!r}')
 
 # %% ../nbs/01_dataset.ipynb #c46b
 @patch
@@ -435,34 +482,30 @@ def _open_h5(path):
     "An HDF5 file, open for reading"
     import h5py
     busy = 'another program has it open and writes to it: wait until it is done, or close it there'
-    because = (('unable to lock', busy), ('already open for write', 'it is being written, or its writer was killed: extract it again'))
+    killed = 'it is being written, or its writer was killed: extract it again'
+    because = (('unable to lock', busy), ('already open for write', killed))
     need_file(path)
-    with reading(path, 'cannot be opened', 'truncated or not HDF5? Download or extract it again', because): return h5py.File(path, 'r')
-
-def _link(group, part):
-    "The link under a name of an HDF5 group; None where there is none"
-    import h5py
-    if not isinstance(group, h5py.Group): return None
-    if isinstance(part, str): return group.get(part, getlink=True)
-    # a name that is not UTF-8: h5py's own `get` cannot ask for it
-    if not group.id.links.exists(part): return None
-    return h5py.HardLink() if group.id.links.get_info(part).type == h5py.h5l.TYPE_HARD else h5py.SoftLink(_written(part))
+    with reading(path, 'cannot be opened', 'truncated or not HDF5? Download or extract it again', because):
+        return h5py.File(path, 'r')
 
 def _step(group, part, where, hops):
     "The member `part` of an HDF5 group; a link is followed within its file only"
     import h5py
-    link = _link(group, part)
-    if link is None: raise ValueError(f"{where}: there is no {_written(part)!r} in the file: a link to nowhere?")
-    if isinstance(link, h5py.ExternalLink):
-        raise ValueError(f"{where}: a link into another file ({_written(link.filename)!r}): copy its rows into this file")
-    if not isinstance(link, h5py.SoftLink): return group[part]
+    raw = part if isinstance(part, bytes) else part.encode()
+    if not (isinstance(group, h5py.Group) and group.id.links.exists(raw)):
+        raise ValueError(f"{where}: there is no {_written(raw)!r} in the file: a link to nowhere?")
+    kind = group.id.links.get_info(raw).type
+    if kind == h5py.h5l.TYPE_HARD: return group[raw]
+    if kind != h5py.h5l.TYPE_SOFT: raise ValueError(f"{where}: a link into another file: copy its rows into this one")
     if next(hops, None) is None: raise ValueError(f"{where}: links that lead in a circle")
-    return _walk(group.file if link.path.startswith('/') else group, link.path, where, hops)
+    path = group.id.links.get_val(raw)
+    return _walk(group.file if path.startswith(b'/') else group, path, where, hops)
 
+# %% ../nbs/01_dataset.ipynb #c50x
 def _walk(group, path, where, hops):
     "What is found at the end of a path with slashes"
-    for part in path.split('/'):
-        if part not in ('', '.'): group = _step(group, part, where, hops)
+    for part in path.split(b'/'):
+        if part not in (b'', b'.'): group = _step(group, part, where, hops)
     return group
 
 def _only(group, where):
@@ -472,7 +515,8 @@ def _only(group, where):
     names = list(group) if isinstance(group, h5py.Group) else []
     found = [v for n in names if isinstance(v := _step(group, n, where, iter(range(32))), h5py.Dataset)]
     if len(found) != 1:
-        raise ValueError(f"{where}: {len(found)} data sets ({few(map(_written, names))}), one (T, D) a video is needed: write the wanted features to a file of their own")
+        raise ValueError(f"{where}: {len(found)} data sets ({few(map(_written, names))}), one (T, D) a video is "
+                         f"needed: write the wanted features to a file of their own")
     return found[0]
 
 # %% ../nbs/01_dataset.ipynb #c50b
@@ -483,7 +527,8 @@ _MOST = 2**34 # bytes that no video may take
 def _bounded(need, stored, where):
     "Refuse what would take far more memory than the bytes that the file has of it"
     if need <= _FREE or need <= min(_MOST, _RATIO*stored): return
-    raise ValueError(f"{where}: {need/1e6:,.0f} MB of numbers are declared, {stored/1e6:,.3g} MB are stored: no features look like this, and it would fill the memory")
+    raise ValueError(f"{where}: {need/1e6:,.0f} MB of numbers are declared, {stored/1e6:,.3g} MB are stored: no "
+                     f"features look like this, and it would fill the memory")
 
 def _need_filters(plist, where):
     "Refuse compression that this machine cannot undo"
@@ -493,8 +538,10 @@ def _need_filters(plist, where):
         try: import hdf5plugin                    # registers its filters
         except ImportError: pass
         if h5py.h5z.filter_avail(code): continue
-        raise ValueError(f"{where}: compressed with filter {code} ({_written(name or b'')[:60]}), a filter plugin that is missing here: pip install hdf5plugin")
+        raise ValueError(f"{where}: compressed with filter {code} ({_written(name or b'')[:60]}), a filter plugin "
+                         f"that is missing here: pip install hdf5plugin")
 
+# %% ../nbs/01_dataset.ipynb #c50bx
 def _values(d, where):
     "The numbers of an HDF5 data set, if they are numbers, in this file, and as many as were written"
     import h5py
@@ -507,7 +554,9 @@ def _values(d, where):
     _bounded(max(prod(shape), prod(chunks))*max(d.dtype.itemsize, 4), d.id.get_storage_size(), where)
     pieces = prod(-(-s//c) for s,c in zip(shape, chunks)) if chunks else 1
     have = d.id.get_num_chunks() if chunks else int(d.id.get_storage_size() > 0)
-    if prod(shape) and have < pieces: raise ValueError(f"{where}: {have} of {pieces} pieces were written: an extraction that was stopped? Extract it again")
+    if prod(shape) and have < pieces:
+        raise ValueError(f"{where}: {have} of {pieces} pieces were written: an extraction that was stopped? Extract "
+                         f"it again")
     _need_filters(plist, where)
     return d[()]
 
@@ -517,7 +566,8 @@ def _attribute(thing, key, where):
     if key not in thing.attrs: return None
     a = thing.attrs.get_id(key)
     if a.shape is None or prod(a.shape) != 1 or a.dtype.itemsize > 2**16:
-        raise ValueError(f"{where}: attribute {key} is an array of shape {a.shape} and type {a.dtype}: one number is needed")
+        raise ValueError(f"{where}: attribute {key} is an array of shape {a.shape} and type {a.dtype}: one number is "
+                         f"needed")
     x = thing.attrs[key]
     if isinstance(x, (np.ndarray, np.generic)): x = x.item()
     return _written(x) if isinstance(x, bytes) else x
@@ -532,7 +582,7 @@ class HDF5Features(FeatureStore):
     _h5,_pid = None,0
 
     @property
-    def h5(self): # the open file, of this process
+    def h5(self): # the open file, of this process; `node` is the way to what is in it
         if self._h5 is None or self._pid != os.getpid(): self._h5,self._pid = _open_h5(self.path),os.getpid()
         return self._h5
 
@@ -543,7 +593,7 @@ class HDF5Features(FeatureStore):
         where,hops = f'{self.path}, video {name!r}',iter(range(32))
         with reading(self.path, where=f', video {name!r}'):
             if name in self._names: return _step(self.h5, self._bytes.get(name, name), where, hops)
-            return _walk(self.h5, name, where, hops)
+            return _walk(self.h5, name.encode(), where, hops)
 
     def __getstate__(self): return {**self.__dict__, '_h5': None}
     def _ids(self):
@@ -551,13 +601,18 @@ class HDF5Features(FeatureStore):
         self._bytes = {_written(n): n for n in names if isinstance(n, bytes)} # names that are not UTF-8
         return {_written(n) for n in names}
 
-    def _read(self, name):
-        with reading(self.path, 'cannot be read', 'truncated? Get it again', where=f', video {name!r}'):
-            return _values(_only(self.node(name), f'{self.path}, group {name!r}'), f'{self.path}, video {name!r}')
+# %% ../nbs/01_dataset.ipynb #c52x
+@patch
+def _read(self:HDF5Features, name):
+    where = f', video {name!r}'
+    with reading(self.path, 'cannot be read', 'truncated? Get it again', where=where):
+        return _values(_only(self.node(name), f'{self.path}, group {name!r}'), f'{self.path}{where}')
 
-    def _attributes(self, name):
-        where,g = f'{self.path}, video {name!r}',self.node(name)
-        with reading(self.path, where=f', video {name!r}'): return _stated((self.h5, g, _only(g, where)), where)
+@patch
+def _attributes(self:HDF5Features, name):
+    where,g = f', video {name!r}',self.node(name)
+    with reading(self.path, where=where):
+        return _stated((self.h5, g, _only(g, f'{self.path}{where}')), f'{self.path}{where}')
 
 # %% ../nbs/01_dataset.ipynb #c52b
 @patch
@@ -571,6 +626,7 @@ def name(self:HDF5Features,
     except ValueError: return None
     return vid
 
+# %% ../nbs/01_dataset.ipynb #c52bx
 @patch(as_prop=True)
 def facts(self:HDF5Features)->dict: # as `FeatureStore.facts`
     "What the file's attributes say"
@@ -579,8 +635,11 @@ def facts(self:HDF5Features)->dict: # as `FeatureStore.facts`
     if 'encoder' not in said: return {}
     for k in keys:
         text = k in ('encoder', 'checksum', 'opened_as')
-        if k not in said and k in FACTS: raise ValueError(f"{self.path}: it says its encoder, but not the attribute {k}: extract it again, or remove `encoder`")
-        if text and not isinstance(said.get(k, ''), str): raise ValueError(f"{self.path}: attribute {k} is {shown(said[k])}: text is needed")
+        if k not in said and k in FACTS:
+            raise ValueError(f"{self.path}: it says its encoder, but not the attribute {k}: extract it again, or "
+                             f"remove `encoder`")
+        if text and not isinstance(said.get(k, ''), str):
+            raise ValueError(f"{self.path}: attribute {k} is {shown(said[k])}: text is needed")
         if not text and k in said: _amount(said[k], k, self.path)
     # the embedded world keeps its encoder beside its features
     return dict(opened_as=f"{said['encoder']}:{self.path.absolute().parent}") | said
@@ -596,15 +655,21 @@ def npy_array(
     "The array of a .npy file, if it holds what its header declares"
     version = npy.read_magic(f)
     shape,_,dtype = (npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0)(f)
-    if dtype.kind not in kinds: raise ValueError(f"{where}: type {dtype}, no array of {'numbers' if 'f' in kinds else 'text'}")
-    if not all(type(n) is int and n >= 0 for n in shape): raise ValueError(f"{where}: shape {shape}: whole numbers are needed")
+    if dtype.kind not in kinds:
+        raise ValueError(f"{where}: type {dtype}, no array of {'numbers' if 'f' in kinds else 'text'}")
+    if not all(type(n) is int and n >= 0 for n in shape):
+        raise ValueError(f"{where}: shape {shape}: whole numbers are needed")
     need,have = prod(shape)*dtype.itemsize,size - f.tell()
-    if need > have: raise ValueError(f"{where}: {need:,} bytes are declared, {have:,} are there: truncated? Extract it again")
-    if need < have: raise ValueError(f"{where}: {need:,} bytes are declared, {have:,} are there: more than one array? Write one a file")
+    if need > have:
+        raise ValueError(f"{where}: {need:,} bytes are declared, {have:,} are there: truncated? Extract it again")
+    if need < have:
+        raise ValueError(f"{where}: {need:,} bytes are declared, {have:,} are there: more than one array? Write one a "
+                         f"file")
     _bounded(prod(shape)*max(dtype.itemsize, 4), stored, where)
     f.seek(0)
     return npy.read_array(f, allow_pickle=False)
 
+# %% ../nbs/01_dataset.ipynb #c58x
 def npz_array(
     path:str|Path, # .npz file
     name:str='', # of the array; '': `features`, or the only one
@@ -615,11 +680,16 @@ def npz_array(
     with reading(path, 'is no whole npz file', 'truncated? Download or extract it again'), zipfile.ZipFile(path) as z:
         have = [n[:-4] for n in z.namelist() if n.endswith('.npy')]
         key = name or ('features' if 'features' in have else have[0] if len(have) == 1 else '')
-        if key not in have: raise ValueError(f"{path}: arrays {shown(have)}: {f'`{name}`' if name else '`features` or one array alone'} is needed")
-        if have.count(key) > 1: raise ValueError(f"{path}: the array {key!r} comes {have.count(key)} times: one of them is needed")
+        if key not in have:
+            raise ValueError(f"{path}: arrays {shown(have)}: "
+                             f"{f'`{name}`' if name else '`features` or one array alone'} is needed")
+        if have.count(key) > 1:
+            raise ValueError(f"{path}: the array {key!r} comes {have.count(key)} times: one of them is needed")
         info = z.getinfo(f'{key}.npy')
-        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED): raise ValueError(f"{path}: {key!r} is packed as numpy packs no array: save it with numpy")
-        with z.open(info) as f: return npy_array(f, info.file_size, min(size, info.compress_size), f'{path}, array {key!r}', kinds)
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise ValueError(f"{path}: {key!r} is packed as numpy packs no array: save it with numpy")
+        with z.open(info) as f:
+            return npy_array(f, info.file_size, min(size, info.compress_size), f'{path}, array {key!r}', kinds)
 
 # %% ../nbs/01_dataset.ipynb #c58b
 def _kind(path):
@@ -634,7 +704,8 @@ def _load(path):
     kind = _kind(path)
     if kind == 'npz': return npz_array(path)
     if kind == 'h5':
-        with _open_h5(path) as f, reading(path): return _values(_only(f, f'{path} (a file of many videos? then pass the file, not its folder)'), path)
+        with _open_h5(path) as f, reading(path):
+            return _values(_only(f, f'{path} (a file of many videos? then pass the file, not its folder)'), path)
     with reading(path, 'is no array of numbers', 'truncated? Extract it again'), open(path, 'rb') as f:
         size = os.fstat(f.fileno()).st_size
         return npy_array(f, size, size, path)
@@ -644,6 +715,7 @@ def _beside(path):
     if _kind(path) != 'h5': return {}
     with _open_h5(path) as f, reading(path): return _stated((f, _only(f, path)), path)
 
+# %% ../nbs/01_dataset.ipynb #c58bx
 def read_rows(
     path:str|Path, # .npy, .npz or .h5 file of one video
 )->np.ndarray: # feature rows (T, D), float32
@@ -658,7 +730,8 @@ class FolderFeatures(FeatureStore):
         for p in sorted(self.path.iterdir()):
             if p.name.startswith('.') or p.suffix.lower() not in ('.npy', '.npz', '.h5', '.hdf5'): continue
             name = _written(p.stem)
-            if name in self.files: raise ValueError(f"{self.path}: {p.name} beside {self.files[name].name}: one file a video is needed")
+            if name in self.files:
+                raise ValueError(f"{self.path}: {p.name} beside {self.files[name].name}: one file a video is needed")
             self.files[name] = p
         return self.files
     def _read(self, name):

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np, torch
 from fastcore.basics import patch
 from .dataset import timed
-from .metrics import _greedy, by_words, temporal_iou
+from .metrics import _greedy, by_words, temporal_iou, true_moments
 from .network import top_cells
 from .plots import FOUND, OTHER, TRUE, rank_correlations
 from .report import paired_bootstrap
@@ -24,8 +24,8 @@ from .training import MS2D, Learner, Run, evenly
 class Asked(NamedTuple):
     "Validation queries, what a model thinks of every moment, and the truth"
     samples: list # the queries, Q of them
-    truth: np.ndarray # start and end (Q, 2), s
-    iou: np.ndarray # temporal IoU of every moment of every scale with the truth (Q, M)
+    truth: np.ndarray # start and end (Q, 2), s; of several true moments the one that the first answer fits best
+    iou: np.ndarray # temporal IoU of every moment of every scale with the true one that fits it best (Q, M)
     logits: np.ndarray # its score (Q, M)
     belief: np.ndarray # how good it is believed to be (Q, M)
     answers: np.ndarray # five moments (Q, 5, 2), s; NaN where there are fewer
@@ -59,19 +59,26 @@ def nearest_sentence(
         return torch.stack([(q @ part.T).amax(1) for part in t.split(4096)]).amax(0).clamp(max=1).numpy().round(4)
 
 # %% ../nbs/19_diagnosis.ipynb #c09a
+def _fitting(span, true):
+    "Of the true moments (W, 2) the one that a span fits best, the longest where it meets none"
+    iou = temporal_iou(span, true)
+    return true[max(range(len(true)), key=lambda k: (iou[k], true[k,1] - true[k,0]))]
+
 def _ask(run, index):
     "The arrays of `Asked` for a few validation queries: iou, logits, belief, answers, cell and what labels are made of"
     model,corpus = run.model,run.corpus
     maps,logits,belief,where = judged = verdict(model, corpus, 'val', index)
     where = where.double().numpy()
     answers = np.stack([np.pad(f[:,:2], ((0, 5-len(f)), (0, 0)), constant_values=np.nan) for f in short_list(judged, model, corpus, 'val', index)])
-    truth = np.array([(s.start, min(s.end, s.duration)) for s in (corpus.samples['val'][i] for i in index.tolist())])
+    true = [np.minimum(true_moments(s), s.duration) for s in (corpus.samples['val'][i] for i in index.tolist())]
+    truth = np.stack([_fitting(*x) for x in zip(answers[:,0], true)])
+    iou = np.stack([temporal_iou(w[:,None], t).max(-1) for w,t in zip(where, true)])
     cell = torch.cat([top_cells(m.logits, run.config.top_k) + first for m,first in zip(maps, np.cumsum([0] + [len(xy) for xy in model.cells]).tolist())], 1)
     labels = {}
     if run.config.maps and run.config.labels != 'iou':
         with torch.no_grad(): c = model.candidates(maps, corpus.batch('val', index, [])['tokens'])
         labels = {'-NLL': -c.nll.numpy(), 'label': c.labels.numpy()}
-    return dict(truth=truth, iou=temporal_iou(where, truth[:,None]), logits=logits.double().numpy(), belief=belief.double().numpy(), answers=answers, cell=cell.numpy(), **labels)
+    return dict(truth=truth, iou=iou, logits=logits.double().numpy(), belief=belief.double().numpy(), answers=answers, cell=cell.numpy(), **labels)
 
 # %% ../nbs/19_diagnosis.ipynb #c09b
 def ask_validation(

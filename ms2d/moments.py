@@ -8,16 +8,15 @@ __all__ = ['film_strip', 'draw_found', 'cut', 'playable', 'file_names', 'as_vtt'
 
 # %% ../nbs/24_moments.ipynb #c03
 import base64, json, re, tempfile
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from html import escape
-from itertools import islice
 from math import inf
 from pathlib import Path
 import numpy as np
 from .plots import OTHER, caption, draw_spans, draw_strip
-from .core import Parameters, plain, project_root, replacing
+from .core import need_file, Parameters, parse_json, plain, read_text, reading, replacing, text_lines
 from .video import Video, _picture, _size
 
 # %% ../nbs/24_moments.ipynb #c06
@@ -29,7 +28,14 @@ def film_strip(
 )->np.ndarray: # (shots, H, W, 3) uint8
     "What is seen in the middle of each of `shots` equal parts"
     if shots < 1: raise ValueError(f"shots is at least 1, got {shots}")
-    pictures = [*islice(video.frames(shots/seconds, height, as_seen=True), shots)]
+    if not 0 < seconds < inf: raise ValueError(f"seconds is {seconds}: the length of the video is needed")
+    times,pictures,size = (np.arange(shots) + .5)*seconds/shots, [], None
+    for _,t1,f in video.within([(0., 0.), *zip(times, times)]):
+        size = size or _size(f, video.aspect, height)                              # of the first frame: the others may differ
+        n = int((times < t1 - 1e-9*seconds/shots).sum()) - len(pictures)
+        if n > 0: pictures += [_picture(f, *size)]*n
+        if len(pictures) == shots: break
+    pictures = pictures or [_picture(f, *size)]                                     # it is shorter than half of a part
     return np.stack(pictures + pictures[-1:]*(shots - len(pictures)))
 
 # %% ../nbs/24_moments.ipynb #c09
@@ -58,20 +64,42 @@ class _Clip:
         self.stream = self.file.add_stream(codec, rate=30, options=options)
         self.stream.width,self.stream.height,self.stream.pix_fmt = w,h,'yuv420p'
         self.stream.time_base = self.stream.codec_context.time_base = Fraction(1, 90_000)
-        self.took,self.frames = {},0
+        self.took,self.frames,self.free = {},0,0
     def add(self, picture, start, end): # s in the clip
         import av
         f = av.VideoFrame.from_ndarray(picture, format='rgb24')
-        f.pts,f.time_base = round(start*90_000),Fraction(1, 90_000)
-        self.took[f.pts],self.frames = max(1, round(end*90_000) - f.pts),self.frames + 1
+        f.pts,f.time_base = max(round(start*90_000), self.free),Fraction(1, 90_000)  # no two at one time
+        self.free = max(f.pts + 1, round(end*90_000))
+        self.took[f.pts],self.frames = self.free - f.pts,self.frames + 1
         self._mux(self.stream.encode(f))
     def _mux(self, packets):
         for p in packets:
-            p.duration = self.took[p.pts]
+            p.duration = self.took.pop(p.pts)
             self.file.mux(p)
     def close(self):
         self._mux(self.stream.encode())
         self.file.close()
+
+@contextmanager
+def _writing(path):
+    "What FFmpeg has against writing `path`, as a ValueError that names it"
+    import av
+    with reading(path, 'cannot be written', 'is the disk full?'):
+        try: yield
+        except av.FFmpegError as e: raise ValueError(f"{path} cannot be written ({e.strerror}): is the disk full?") from None
+
+# %% ../nbs/24_moments.ipynb #c12b
+def _fitted(picture, w, h):
+    "A picture in the size of the others: in some films it changes"
+    if picture.shape[1::-1] == (w, h): return picture
+    import av
+    return av.VideoFrame.from_ndarray(picture, format='rgb24').to_ndarray(format='rgb24', width=w, height=h, interpolation='AREA')
+
+def _let_go(file):
+    "Close a file that may be half-written"
+    import av
+    try: file.close()
+    except av.FFmpegError: pass
 
 # %% ../nbs/24_moments.ipynb #c13
 def cut(
@@ -86,18 +114,22 @@ def cut(
         if not 0 <= a < b: raise ValueError(f"a clip from {a} to {b} s: 0 <= start < end is needed")
     with ExitStack() as stack:
         parts = [stack.enter_context(replacing(p)) for p in paths]
-        for t0,t1,f in video.shown():
+        for t0,t1,f in video.within(spans):
             picture = None
             for k,(a,b) in enumerate(spans):
                 if not (a <= t0 < b or (t0 < a and b <= t1)): continue             # it begins in the span, or the span lies within it
                 if picture is None:
                     w,h = (max(2, n - n % 2) for n in _size(f, video.aspect, most))   # H.264 needs even numbers
                     picture = _picture(f, w, h)
-                if k not in clips: clips[k],origin[k] = _Clip(parts[k], *picture.shape[1::-1]),t0
-                if picture.shape[1::-1] == (clips[k].stream.width, clips[k].stream.height): clips[k].add(picture, t0 - origin[k], t1 - origin[k])
+                with _writing(paths[k]):
+                    if k not in clips:
+                        clips[k],origin[k] = _Clip(parts[k], *picture.shape[1::-1]),t0
+                        stack.callback(_let_go, clips[k].file)
+                    clips[k].add(_fitted(picture, clips[k].stream.width, clips[k].stream.height), t0 - origin[k], t1 - origin[k])
             if t1 >= max(b for _,b in spans): break
         if lost := [s for k,s in enumerate(spans) if k not in clips]: raise ValueError(f"{video.path} ends before {lost[0][0]:.1f} s: it was shorter than its moments")
-        for c in clips.values(): c.close()
+        for k,c in clips.items():
+            with _writing(paths[k]): c.close()
     return [clips[k].frames for k in range(len(spans))]
 
 # %% ../nbs/24_moments.ipynb #c18
@@ -161,18 +193,16 @@ def world_films(
 )->dict: # video file -> what its test queries ask, sorted
     "The clips of the embedded world that are kept to look at"
     films = sorted((folder/'videos').glob('*.mp4'))
-    said = json.loads((folder/'test.json').read_text()) if films else {}
-    return {p: said[p.stem]['sentences'] for p in films}
+    said = parse_json(read_text(folder/'test.json'), folder/'test.json') if films else {}
+    return {p: said[p.stem]['sentences'] for p in films if p.stem in said}           # others are half-made, or another's
 
 def example(
-    origin:dict, # facts of the encoder that a model knows
+    world:Path|None, # the embedded world whose encoder the model knows, from `own_world`
 )->tuple[Path, list[str]]: # video file, sentences
     "A clip of the embedded world, and what its test queries ask about it"
-    kind,_,folder = origin.get('opened_as', '').partition(':')
-    if kind != 'world': raise ValueError("no video to look at: pass -p video FILE and -p query SENTENCE (without them a clip of the embedded world is shown, and this model is of another one)")
-    folder = Path(folder or project_root()/'data'/'world')
-    films = [*world_films(folder).items()]
-    if not films: raise FileNotFoundError(f"no clip of the embedded world in {folder.name}/videos: pass -p video FILE and -p query SENTENCE, or make it with `make train`")
+    if world is None: raise ValueError("no video to look at: pass -p video FILE and -p query SENTENCE (without them a clip of the embedded world is shown, and this model is of another one)")
+    films = [*world_films(world).items()]
+    if not films: raise FileNotFoundError(f"no clip of the embedded world in {world.name}/videos: pass -p video FILE and -p query SENTENCE, or make it with `make train`")
     return films[-1]
 
 # %% ../nbs/24_moments.ipynb #c24
@@ -184,13 +214,13 @@ class Retrieval(Parameters):
     query: str = '' # what to look for
     queries: str = '' # text file with a sentence a line, instead of query
     top: int = 5 # moments a sentence
-    encoder: str = '' # what reads the video: '' as the training features, or where that encoder is now: KIND:FILE
+    encoder: str = '' # what reads the video, KIND:FILE; '': the embedded world's own, if the model is of it
     out: str = 'reports/retrieve' # folder for moments.csv, moments.json, moments.vtt and the clips
 
     def check(self)->None:
         "Types, and what goes together"
         super().check()
-        if self.top < 1: raise ValueError(f"top is {self.top}: at least 1 moment is needed")
+        self.between(top=(1, 1000))
         if self.query and self.queries: raise ValueError("query and queries are two ways to ask: pass one of them")
         if self.video and not (self.query.strip() or self.queries): raise ValueError("no sentence to look for: pass -p query SENTENCE, or -p queries FILE with a sentence a line")
         if not self.video and (self.query or self.queries): raise ValueError("no video to look at: pass -p video FILE")
@@ -199,9 +229,7 @@ class Retrieval(Parameters):
     def sentences(self)->list[str]: # without repetitions
         "The sentences to look for"
         if not self.queries: return [self.query.strip()]
-        if not Path(self.queries).is_file(): raise FileNotFoundError(f"queries {self.queries} do not exist: name a text file with a sentence a line")
-        try: text = Path(self.queries).read_text(encoding='utf-8-sig')
-        except UnicodeDecodeError as e: raise ValueError(f"{self.queries} is not UTF-8 text (byte {e.start}): save it as UTF-8") from None
-        found = [*dict.fromkeys(' '.join(l.split()) for l in text.splitlines() if l.strip())]
+        lines = text_lines(need_file(self.queries, 'name a text file with a sentence a line'))
+        found = [*dict.fromkeys(' '.join(line.split()) for _,line in lines)]
         if not found: raise ValueError(f"{self.queries} holds no sentence: write one a line")
         return found

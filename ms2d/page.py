@@ -34,7 +34,7 @@ class App(Parameters):
     def check(self)->None:
         "Types and ranges"
         super().check()
-        if min(self.top, self.limit) < 1: raise ValueError(f"top and limit are at least 1, got top={self.top}, limit={self.limit}")
+        self.between(top=(1, 100), limit=(1, 100_000))
 
 # %% ../nbs/25_page.ipynb #c09
 class Choice(NamedTuple):

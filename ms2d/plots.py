@@ -5,16 +5,16 @@
 # %% auto #0
 __all__ = ['TRUE', 'FOUND', 'OTHER', 'INK', 'theme', 'caption', 'listing', 'draw_curves', 'ask', 'draw_scales', 'draw_maps',
            'draw_strip', 'draw_spans', 'draw_timeline', 'examine', 'rank_correlations', 'rank_correlation',
-           'draw_labels', 'first_iou', 'worst', 'draw_parts']
+           'draw_labels', 'first_iou', 'worst', 'draw_parts', 'draw_reliability']
 
 # %% ../nbs/15_plots.ipynb #c03
 import csv
 from pathlib import Path
 import numpy as np, torch
-from .core import plain
+from .core import few, plain
 from .evaluator import standardise
 from .maps import to_square
-from .metrics import temporal_iou
+from .metrics import best_iou, temporal_iou, true_moments
 from .training import Run
 
 # %% ../nbs/15_plots.ipynb #t02
@@ -34,7 +34,7 @@ def caption(
 def _cell(x, digits):
     "What a cell of `listing` shows"
     if x is None or x != x: return ''
-    return f'{x:.{digits}f}' if isinstance(x, float) else plain(x, 300)
+    return f'{x:.{digits}f}' if isinstance(x, float) else plain(x, 500)
 
 def listing(
     rows:list, # dicts with the same keys, a row each
@@ -44,8 +44,8 @@ def listing(
     import pandas as pd
     from IPython.display import HTML
     frame = pd.DataFrame([{k: _cell(x, digits) for k,x in r.items()} for r in rows])
-    with pd.option_context('display.max_colwidth', None):
-        return HTML(frame.to_html(index=False, border=0, escape=True, classes='tex2jax_ignore mathjax_ignore'))
+    with pd.option_context('display.max_colwidth', None, 'display.html.use_mathjax', False):
+        return HTML(frame.to_html(index=False, border=0, escape=True))
 
 # %% ../nbs/15_plots.ipynb #c08
 TRUE,FOUND,OTHER = '#E69F00', '#0072B2', '#999999'
@@ -117,7 +117,8 @@ def draw_maps(
         if found is not None:
             mine = [int(c) - first[j] for c in found.cell[0] if first[j] <= c < first[j+1]]
             ax.plot((xy[mine,1] + .5)*unit, (xy[mine,0] + .5)*unit, 'o', mfc='none', mec='w', ms=5, label='candidates')
-        ax.plot(sample.end - unit/2, sample.start + unit/2, '*', color=TRUE, ms=12, label='true')
+        true = true_moments(sample)
+        ax.plot(true[:,1] - unit/2, true[:,0] + unit/2, '*', color=TRUE, ms=12, label='true')
     axes[0].legend(fontsize=7, loc='upper left', facecolor=OTHER, labelcolor='w')
     return fig
 
@@ -158,12 +159,14 @@ def draw_timeline(
     if frames:
         at = (np.arange(shots) + .5)*sample.duration/shots
         draw_strip(ax['strip'], frames(sample.vid, at), sample.duration)
-    ax['spans'].barh(1, sample.end - sample.start, left=sample.start, color=TRUE, height=.8)
+    for start,end in true_moments(sample): ax['spans'].barh(1, end - start, left=start, color=TRUE, height=.8)
     draw_spans(ax['spans'], 0, best)
     ax['spans'].set(yticks=[0, 1], yticklabels=['found', 'true'], xlim=(0, sample.duration))
     if 'clips' in ax: _draw_clips(ax['clips'], run, i, split, sample.duration)
-    iou = float(temporal_iou(best[0,:2], np.array([sample.start, sample.end])))
-    axes[-1,0].set_xlabel('seconds'); axes[0,0].set_title(f'"{caption(sample.query, 80)}"  found {best[0,0]:.1f}-{best[0,1]:.1f} s, true {sample.start:.1f}-{sample.end:.1f} s, IoU {iou:.2f}', fontsize=9)
+    iou = float(best_iou(best[0,:2], sample))
+    true = few([f'{start:.1f}-{end:.1f}' for start,end in true_moments(sample)], 3)
+    axes[-1,0].set_xlabel('seconds')
+    axes[0,0].set_title(f'"{caption(sample.query, 80)}"  found {best[0,0]:.1f}-{best[0,1]:.1f} s, true {true} s, IoU {iou:.2f}', fontsize=9)
     return fig
 
 def _draw_clips(ax, run, i, split, duration):
@@ -185,8 +188,7 @@ def examine(
         batch = run.corpus.batch(split, index)
         with torch.no_grad(): c = model.candidates(model(batch['clips'], batch['tokens'], batch['lengths']), batch['tokens'])
         picked = model.cell_spans(batch['duration']).gather(1, c.cell[...,None].expand(-1, -1, 2)).double().numpy()
-        truth = np.array([(samples[i].start, samples[i].end) for i in index.tolist()])[:,None]
-        out['iou'].append(temporal_iou(picked, truth)); out['label'].append(c.labels.numpy()); out['logit'].append(c.logits.numpy())
+        out['iou'].append(np.stack([best_iou(x, samples[i]) for x,i in zip(picked, index.tolist())])); out['label'].append(c.labels.numpy()); out['logit'].append(c.logits.numpy())
         out['nll'].append(standardise(c.nll).numpy())
     return {k: np.concatenate(v) for k,v in out.items()}
 
@@ -236,7 +238,7 @@ def first_iou(
 )->np.ndarray: # (Q,)
     "IoU of the first moment found with the true one, for every query of a split"
     samples = run.corpus.samples[split]
-    return temporal_iou(np.array([predictions[s.qid][0,:2] for s in samples]), np.array([(s.start, s.end) for s in samples]))
+    return np.array([best_iou(predictions[s.qid][0,:2], s) for s in samples])
 
 def worst(
     run:Run,
@@ -262,4 +264,21 @@ def draw_parts(
         ax.barh([f'{n} ({part[n]["queries"]:,})' for n in names], [part[n][figure] for n in names], color=FOUND)
         ax.axvline(whole[figure], color=OTHER, lw=2)
         ax.set_title(f'Found by {what}', fontsize=9); ax.set_xlabel(f'{figure}, %', fontsize=8); ax.tick_params(labelsize=7)
+    return fig
+
+# %% ../nbs/15_plots.ipynb #c29
+def draw_reliability(
+    tables:dict, # what is told -> what `reliability` gave
+):
+    "A panel for each thing that is told; returns the figure"
+    import matplotlib.pyplot as plt
+    fig,axes = plt.subplots(1, len(tables), figsize=(3.4*len(tables), 3.2), layout='constrained', squeeze=False)
+    for ax,(what,table) in zip(axes[0], tables.items()):
+        told,true,low,high = (np.array([b[k] for b in table['bins']]) for k in ('told', 'true', 'low', 'high'))
+        ax.plot([0, 1], [0, 1], color=FOUND, lw=1.5)
+        # a percentile interval of a skewed mean may end before the mean
+        ax.errorbar(told, true, np.maximum([true - low, high - true], 0), fmt='o', color=TRUE, ms=4, lw=1.2)
+        ax.set_title(f"{what}: {table['told']:.2f} told, {table['true']:.2f} true,\noff by {table['error']:.2f} in the mean", fontsize=9)
+        ax.set(xlim=(0, 1), ylim=(0, 1), aspect='equal'); ax.tick_params(labelsize=7)
+        ax.set_xlabel('told', fontsize=8); ax.set_ylabel('came true', fontsize=8)
     return fig

@@ -6,13 +6,16 @@
 __all__ = ['write_predictions', 'Line', 'read_predictions', 'Evaluation']
 
 # %% ../nbs/16_predictions.ipynb #c03
-import json
+import json, unicodedata
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 import numpy as np
-from .metrics import _flat, _flaws, _score, _windows
-from .core import few, Parameters, replacing, stem
+from .core import few, label, need_file, number, Parameters, parse_json, replacing, sentence, shown, stem
+from .core import text_lines, writable
 from .dataset import DATASETS
+from .metrics import _answers, _flat, _flaws, _windows
+from .text import tokenize
 
 # %% ../nbs/16_predictions.ipynb #c06
 def write_predictions(
@@ -24,15 +27,22 @@ def write_predictions(
     lacking = [s.qid for s in samples if s.qid not in predictions]
     if lacking: raise ValueError(f"{len(lacking)} of {len(samples)} queries have no prediction: {', '.join(map(str, lacking[:5]))}; "
                                  "give an empty list where there is no answer")
-    _score(predictions, samples, 'standard')  # the same checks as for a score
+    _answers(predictions, samples)  # the same checks as for a score
     with replacing(path) as part, part.open('w', encoding='utf-8') as f:
         for s in samples:
             x = _windows(predictions[s.qid], s.qid).tolist()
-            row = dict(qid=s.qid, query=s.query, vid=s.vid, duration=s.duration, pred_relevant_windows=x)
+            query = writable(s.query, 'the sentence', f'query {s.qid!r}')
+            row = dict(qid=s.qid, query=query, vid=s.vid, duration=s.duration, pred_relevant_windows=x)
             f.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + '\n')
     return Path(path)
 
 # %% ../nbs/16_predictions.ipynb #c09
+def _key(vid, query):
+    "What stays the same of a video and a sentence when systems rewrite them"
+    words = ' '.join(tokenize(query)) or ' '.join(unicodedata.normalize('NFC', query).lower().split())
+    name = stem(vid or '')
+    return name.removeprefix('v_') or name, words
+
 @dataclass
 class Line:
     "What one line of a file says"
@@ -40,81 +50,162 @@ class Line:
     qid:str|None # as the file names the query
     vid:str|None # as the file names the video
     query:str # the sentence, '' where it is not there
-    windows:np.ndarray # (n, 2 or 3): start, end in seconds and perhaps a score
+    windows:np.ndarray|None # (n, 2 or 3): start, end in seconds and perhaps a score; None: they cannot be read
+    flaw:tuple = () # kind and what was got; (): none
+    duration:float|None = None # of the video, seconds, where the file says it
 
-def _parse(text, number):
-    "A `Line`, or the flaw of the line"
-    try: row = json.loads(text)
-    except json.JSONDecodeError as e: return f'not a JSON object ({e.msg}): is the file cut off?'
-    if not isinstance(row, dict) or 'pred_relevant_windows' not in row: return 'no pred_relevant_windows: a line is {"qid", "query", "vid", "pred_relevant_windows"}'
-    if 'qid' not in row and not {'vid', 'query'} <= row.keys(): return 'neither a qid nor vid and query: which query is answered?'
-    try: windows = _windows(row['pred_relevant_windows'], '')
-    except ValueError: return f"windows are rows [start, end] or [start, end, score] of numbers, best first: got {str(row['pred_relevant_windows']):.60}"
-    text_of = lambda key: str(row[key]) if key in row else None
-    return Line(number, text_of('qid'), text_of('vid'), text_of('query') or '', windows)
+    @cached_property
+    def key(self)->tuple: # of text; '' for what it does not say
+        "Video and sentence, as they are compared"
+        return _key(self.vid, self.query)
+
+# %% ../nbs/16_predictions.ipynb #c09b
+_MOST = 100_000 # windows of a query: more are an accident
+_WINDOWS = f'windows are rows [start, end] or [start, end, score] of numbers, best first, {_MOST:,} at most'
+_LAYOUT = 'no pred_relevant_windows: a line is {"qid", "query", "vid", "pred_relevant_windows"}'
+
+def _row(w):
+    "Is this [start, end] or [start, end, score]?"
+    return isinstance(w, list) and len(w) in (2,3) and all(type(v) in (int, float) for v in w)
+
+def _rows(x):
+    "The windows of a line, None where they are none"
+    plain = isinstance(x, list) and len(x) <= _MOST and all(map(_row, x))
+    try: return _windows(x, '') if plain else None
+    except ValueError: return None
+
+def _name_of(row, key):
+    "What a line gives under `key`, None where that is nothing"
+    return None if row.get(key) is None else label(row[key], key, 'line')
+
+def _sentence_of(row):
+    "The sentence of a line, '' where there is none"
+    x = row.get('query')
+    return '' if x is None or isinstance(x, str) and not x.strip() else sentence(x, 'line')
+
+def _duration_of(row):
+    "The duration that a line gives, None where that is no number"
+    try: return number(row.get('duration'), 'duration', 'line')
+    except ValueError: return None
+
+# %% ../nbs/16_predictions.ipynb #c09a
+def _parse(text, n):
+    "A `Line`, or the flaw of the line: kind, what was got"
+    why = lambda e: str(e).removeprefix('line: ')
+    try: row = parse_json(text, 'line')
+    except ValueError as e: return 'not a JSON object', why(e)
+    if not isinstance(row, dict) or 'pred_relevant_windows' not in row: return _LAYOUT, shown(row)
+    try: qid,vid,query = _name_of(row, 'qid'),_name_of(row, 'vid'),_sentence_of(row)
+    except ValueError as e: return 'a qid, a vid or a query that is none: text is needed', why(e)
+    if qid is None and not (vid and query):
+        return 'neither a qid nor vid and query: which query is answered?', shown(row)
+    windows = _rows(given := row['pred_relevant_windows'])
+    flaw = (_WINDOWS, shown(given)) if windows is None else ()
+    return Line(n, qid, vid, query, windows, flaw, _duration_of(row))
 
 def _lines(path):
-    "The lines of a file, and its flaws: {flaw: [line number, ...]}"
-    path = Path(path)
-    if not path.is_file(): raise FileNotFoundError(f"no predictions at {path}: give a .jsonl file; a run writes predictions.jsonl into its folder")
-    try: texts = path.read_text(encoding='utf-8').splitlines()
-    except UnicodeDecodeError as e: raise ValueError(f"{path}: not UTF-8 text (byte {e.start}): is it a .jsonl file?") from None
+    "The lines of a file, and its flaws: {kind: [(line number, what was got), ...]}"
+    need_file(path, 'give a .jsonl file; a run writes predictions.jsonl into its folder')
     lines,flaws = [],{}
-    for n,text in enumerate(texts, 1):
-        if not text.strip(): continue
+    for n,text in text_lines(path):
         x = _parse(text, n)
         if isinstance(x, Line): lines.append(x)
-        else: flaws.setdefault(x, []).append(n)
+        else: flaws.setdefault(x[0], []).append((n, x[1]))
     if not lines and not flaws: raise ValueError(f"{path}: no lines: did the program that wrote it end well?")
     return lines, flaws
 
 # %% ../nbs/16_predictions.ipynb #c12
-def _key(vid, query):
-    "What stays the same of a video and a sentence when systems rewrite them"
-    return stem(vid or '').removeprefix('v_'), ' '.join(query.lower().split())
+_OTHER_VIDEO = 'asks about another video than the annotations: is it another split?'
+_OTHER_SENTENCE = ('its sentence is not the one of its qid, and names no other query or several: other annotations? '
+                   'Where the qids are right, leave out `query`')
 
-def _name(lines, samples):
-    "Give lines without a known qid that of the query with their video and sentence; -> was it done?"
-    known = {s.qid for s in samples}
-    if any(l.qid in known for l in lines): return False
-    waiting = {}
-    for s in samples: waiting.setdefault(_key(s.vid, s.query), []).append(s.qid)
+def _differs(said, key):
+    "Do a line and a query contradict each other? A line contradicts nothing that it does not say"
+    return any(x and x != y for x,y in zip(said, key))
+
+def _by_text(lines, asked):
+    "Give each line the next query of its video and sentence; `asked`: key -> queries"
+    waiting = {k: list(v) for k,v in asked.items()}
     for l in lines:
-        fits = waiting.get(_key(l.vid, l.query))
-        if fits: l.qid,l.vid = fits.pop(0) if len(fits) > 1 else fits[0],None      # a further line of the same text is a double
-    return True
+        fits = waiting.get(l.key)
+        if not fits: continue
+        s = next((s for s in fits if s.query == l.query), fits[0])  # of two that differ in a full stop the one itself
+        if len(fits) > 1: fits.remove(s)  # a further line of the same text is a double
+        l.qid = s.qid
+
+def _refuse(line, key):
+    "A line that contradicts the query of its qid and could not be given another"
+    other_video = line.key[0] and line.key[0] != key[0]
+    line.qid,line.flaw = None,(_OTHER_VIDEO if other_video else _OTHER_SENTENCE, shown(line.query or line.vid))
+
+# %% ../nbs/16_predictions.ipynb #c12a
+def _name(lines, samples):
+    "Give lines whose qids are unknown, or those of other sentences, the queries that they are about; -> notes"
+    of,asked = {s.qid: _key(s.vid, s.query) for s in samples},{}
+    for s in samples: asked.setdefault(of[s.qid], []).append(s)
+    known = [l for l in lines if l.qid in of]
+    wrong = [l for l in known if _differs(l.key, of[l.qid])]
+    if known and not wrong: return []
+    right = any(l.key == of[l.qid] and len(asked[l.key]) == 1 for l in known)
+    by_itself = not known or not right and all(l.vid and l.query for l in lines)
+    if by_itself: _by_text(lines, asked)
+    else:
+        for l in wrong: l.qid = asked[l.key][0].qid if len(asked.get(l.key, ())) == 1 else l.qid
+    left = [l for l in wrong if _differs(l.key, of[l.qid])]
+    for l in left: _refuse(l, of[l.qid])
+    if not known: return ['no qid of the file is known: lines were matched by video and sentence']
+    moved,which = (len(wrong),'all lines') if by_itself else (len(wrong) - len(left),'these')
+    note = f'{moved:,} lines have the qid of another sentence: {which} were matched by video and sentence'
+    return [note] if moved else []
 
 # %% ../nbs/16_predictions.ipynb #c15
+def _inside(answers, known, flaw):
+    "The answers whose windows can be right; `flaw` is told of the others"
+    owners,lost = list(answers.values()),set()
+    flat = _flat([np.zeros((0,3)), *(l.windows for l in owners)])  # nothing cannot be joined, hence one without windows
+    durations = np.array([0., *(known[q].duration for q in answers)])
+    for what,bad in _flaws(flat, durations).items():
+        for l in (owners[i - 1] for i in np.unique(flat[2][bad])):
+            flaw(l, f'a window {what}')
+            lost.add(l.qid)
+    return {q: l for q,l in answers.items() if q not in lost}
+
+# %% ../nbs/16_predictions.ipynb #c15a
 def _meet(lines, samples, also):
-    "Answers by qid, flaws {flaw: [line number, ...]}, how many lines are about other queries of the annotations"
+    "Answers by qid, flaws {kind: [(line number, what was got), ...]}, how many lines are about `also`"
     known,elsewhere,answers,flaws = {s.qid: s for s in samples},{s.qid for s in also},{},{}
-    flaw = lambda what, l: flaws.setdefault(what, []).append(l.number)
+    flaw = lambda l, kind, got='': flaws.setdefault(kind, []).append((l.number, got))
+    nobody = f"no such query in these {len(known):,}, which look like {samples[0].qid!r}: is it another split?"
     left_out = 0
     for l in lines:
-        if l.qid not in known:
-            if l.qid in elsewhere: left_out += 1
-            else: flaw(f"no such query in these {len(known):,}, which look like {next(iter(known))!r}: is it another split?", l)
-        elif l.vid is not None and _key(l.vid, '') != _key(known[l.qid].vid, ''): flaw('asks about another video than the annotations: is it another split?', l)
-        else: answers.setdefault(l.qid, []).append(l)
-    for qid,doubles in list(answers.items()):
-        if len(doubles) < 2: continue
-        for l in doubles: flaw('a query answered more than once: keep one of the lines', l)
-        del answers[qid]
-    answers = {qid: l for qid,(l,) in answers.items()}
-    owners = list(answers.values())
-    if not owners: return answers, flaws, left_out
-    flat = _flat([l.windows for l in owners])
-    for what,bad in _flaws(flat, np.array([known[q].duration for q in answers])).items():
-        for i in np.unique(flat[2][bad]):
-            flaw(f'a window {what}', owners[i])
-            answers.pop(owners[i].qid, None)
-    return answers, flaws, left_out
+        if l.qid in known: answers.setdefault(l.qid, []).append(l)
+        elif l.qid in elsewhere: left_out += 1
+        else: flaw(l, *(l.flaw or (nobody,)))
+    single = [same[0] for same in answers.values() if len(same) == 1]
+    for same in answers.values():
+        for l in same if len(same) > 1 else (): flaw(l, 'a query answered more than once: keep one of the lines')
+    for l in single:
+        if l.flaw: flaw(l, *l.flaw)
+    return _inside({l.qid: l for l in single if not l.flaw}, known, flaw), flaws, left_out
 
 # %% ../nbs/16_predictions.ipynb #c18
 def _say(flaws, total):
-    "Flaws in words, one a line"
-    return [f"{len(n):,} of {total:,} lines: {what} [line {few(n, 10)}]" for what,n in flaws.items()]
+    "Flaws in words, one kind a line"
+    def line(kind, found):
+        first = f" (the first: {found[0][1]})" if found[0][1] else ''
+        return f"{len(found):,} of {total:,} lines: {kind}{first} [line {few([n for n,_ in found], 10)}]"
+    return [line(*x) for x in flaws.items()]
 
+def _remarks(answers, samples):
+    "What is odd about good answers, but no flaw"
+    lines,out = [(answers[s.qid], s) for s in samples if s.qid in answers],[]
+    other = [l.number for l,s in lines if l.duration is not None and abs(l.duration - s.duration) > 1]
+    if other: out.append(f'{len(other):,} lines give another duration than the annotations [line {few(other)}]: are their seconds the same?')
+    repeated = sum(len({*map(tuple, l.windows[:,:2].tolist())}) < len(l.windows) for l,_ in lines)
+    if repeated: out.append(f'{repeated:,} queries have the same window more than once: a repeated answer earns nothing')
+    return out
+
+# %% ../nbs/16_predictions.ipynb #c18a
 def read_predictions(
     path:str|Path, # JSONL, a query a line
     samples:list, # the queries that it answers
@@ -123,24 +214,28 @@ def read_predictions(
 )->tuple[dict, list]: # qid -> windows (n, 3 or 2), best first, s; notes on what was done
     "Predictions from a file"
     if flaws not in ('error', 'miss'): raise ValueError(f"flaws is {flaws!r}: 'error', or 'miss' to count them as misses")
+    if not samples: raise ValueError("no samples to answer: got an empty list; is this the split you meant?")
+    mine = {s.qid for s in samples}
+    also = [s for s in also if s.qid not in mine]
     lines,broken = _lines(path)
-    total,notes = len(lines) + sum(map(len, broken.values())),[]
-    if _name(lines, [*samples, *also]): notes.append('no qid of the file is known: lines were matched by video and sentence')
+    total,notes = len(lines) + sum(map(len, broken.values())),_name(lines, [*samples, *also])
     answers,more,left_out = _meet(lines, samples, also)
     if left_out: notes.append(f'{left_out:,} lines answer queries outside this split: left out')
     said,named = _say(broken | more, total),{l.qid for l in lines}
     lacking = [s.qid for s in samples if s.qid not in named]
     if lacking: said.append(f"{len(lacking):,} of {len(samples):,} queries are missing: {few(lacking)}; an empty list of windows is a miss")
-    if said and flaws == 'error': raise ValueError('\n  '.join([f"{path}:", *said, "mend the file, or pass flaws='miss' to count these queries as misses"]))
+    if said and flaws == 'error':
+        do = "mend the file, or pass flaws='miss' to count these queries as misses"
+        raise ValueError('\n  '.join([f"{path}:", *notes, *said, do]))
     if said: notes += [*said, f"{len(samples) - len(answers):,} of {len(samples):,} queries are counted as misses for this"]
-    return {s.qid: answers[s.qid].windows for s in samples if s.qid in answers}, notes
+    return {s.qid: answers[s.qid].windows for s in samples if s.qid in answers}, notes + _remarks(answers, samples)
 
 # %% ../nbs/16_predictions.ipynb #c23
 @dataclass
 class Evaluation(Parameters):
     "Which predictions to evaluate, on what"
     predictions: str = 'reports/train/predictions.jsonl' # JSONL: qid (or vid and query), pred_relevant_windows
-    dataset: str = 'world' # world, charades_sta, activitynet_captions, tacos or jsonl
+    dataset: str = 'world' # world, charades_sta, activitynet_captions, tacos, qvhighlights or jsonl
     annotations: str = '' # folder of the annotations; world: where to make it (data/world)
     split: str = 'test' # queries to evaluate: train, val, test, or a published list: test-3158 (charades_sta), val_1, val_2 (activitynet_captions)
     flaws: str = 'error' # flawed or missing lines: 'error', or 'miss': count them as misses

@@ -4,15 +4,15 @@
 
 # %% auto #0
 __all__ = ['READS', 'ORACLE', 'shuffled', 'baselines', 'rivals', 'compare', 'paired_bootstrap', 'differences',
-           'differences_table', 'mean_and_sd', 'seeds_table', 'checksum', 'commit', 'command', 'versions', 'data_files',
-           'origin', 'save_results', 'write_results', 'repeat']
+           'differences_table', 'reliability', 'told_iou', 'mean_and_sd', 'seeds_table', 'checksum', 'commit',
+           'command', 'versions', 'data_files', 'origin', 'save_results', 'write_results', 'repeat']
 
 # %% ../nbs/17_report.ipynb #c03
 import copy, dataclasses, functools, hashlib, json, os, platform, shlex, subprocess
 from pathlib import Path
 import numpy as np, torch
 from .baselines import best_constant, constant, expected_random, five_tiles, label_prior, map_oracle, whole_video
-from .metrics import evaluate, per_query, table
+from .metrics import evaluate, per_query, table, temporal_iou
 from .predictions import write_predictions
 from .ranking import predict
 from .core import Parameters, project_root, replacing
@@ -108,6 +108,34 @@ def differences_table(
     import pandas as pd
     show = {name: {k: f"{d['difference']:+.1f} [{d['low']:+.1f}, {d['high']:+.1f}]" for k,d in row.items()} for name,row in apart.items()}
     return pd.DataFrame(show).T.rename_axis(columns=title)
+
+# %% ../nbs/17_report.ipynb #c46
+def reliability(
+    told:np.ndarray, # confidence, 0..1 (Q,)
+    true:np.ndarray, # what it foretells, 0..1 (Q,): the IoU, or 1 where something came true
+    videos:list, # the video of each query (Q,): drawn as a whole
+    groups:int=8, # of as many queries each
+)->dict: # told, true: means; error: mean distance; bins: told, true, low and high end of its interval, queries
+    "What was told against what came true"
+    told,true = np.asarray(told, float),np.asarray(true, float)
+    if not len(told) == len(true) == len(videos) > 0: raise ValueError(f"one number, one outcome and one video a query are needed: got {len(told)}, {len(true)} and {len(videos)}")
+    bins = []
+    for part in np.array_split(np.argsort(told, kind='stable'), groups):
+        if not len(part): continue
+        mean,low,high = paired_bootstrap(true[part], 0*true[part], [videos[i] for i in part], draws=500)
+        bins.append(dict(told=float(told[part].mean()), true=float(mean), low=float(low), high=float(high), queries=len(part)))
+    error = sum(b['queries']*abs(b['told'] - b['true']) for b in bins)/len(told)
+    return dict(told=float(told.mean()), true=float(true.mean()), error=float(error), bins=bins)
+
+def told_iou(
+    predictions:dict, # qid -> (n, 3): start and end in s, score; best first
+    samples:list, # the queries with their true moments
+)->tuple: # score of the first answer (Q,); its IoU (Q,); the video of each query
+    "What the first answers say of themselves, and what they are"
+    asked = [s for s in samples if len(predictions[s.qid])]
+    first = np.array([predictions[s.qid][0] for s in asked])
+    true = temporal_iou(first[:,:2], np.array([(s.start, min(s.end, s.duration)) for s in asked]))
+    return first[:,2], true, [s.vid for s in asked]
 
 # %% ../nbs/17_report.ipynb #c26
 def mean_and_sd(

@@ -133,7 +133,7 @@ class Benchmark(Data):
         "Types and choices"
         super().check()
         self.choose(preset=PRESETS, accelerator=('cpu', 'gpu', 'auto'))
-        if self.threads < 0: raise ValueError(f"threads is {self.threads}: at least 1, or 0 for all cores")
+        self.between(threads=(0, 1024))                  # 0: all cores
         if self.accelerator == 'gpu' and not torch.cuda.is_available(): raise ValueError("accelerator is 'gpu', but torch sees none: choose cpu or auto")
         self.needs_both()
     @property

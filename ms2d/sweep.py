@@ -10,7 +10,7 @@ import contextlib, hashlib, itertools, json, os, time
 from dataclasses import dataclass
 from pathlib import Path
 import torch
-from .core import plain, project_root, write_json
+from .core import locked, number, parse_json, plain, project_root, read_text, write_json
 
 # %% ../nbs/14_sweep.ipynb #c06
 def grid(
@@ -44,6 +44,12 @@ class Outcome:
     seconds: float # that it took
     last: str = '' # last line of the error
 
+def _seconds(marker):
+    "How long a finished run took; None: it is not finished, or its marker is damaged"
+    if not marker.exists(): return None
+    try: return number(parse_json(read_text(marker), marker).get('seconds'), 'seconds', str(marker))
+    except (ValueError, AttributeError): return None
+
 def run_notebook(
     notebook:str, # workbook, from the project's root
     folder:str, # of the sweep; the report is folder/NAME.ipynb, the run folder folder/NAME
@@ -55,7 +61,7 @@ def run_notebook(
     from papermill.exceptions import PapermillException
     name,began = run_name(parameters),time.monotonic()
     out,marker = Path(folder)/name,Path(folder)/name/'done.json'
-    if marker.exists(): return Outcome(name, parameters, 'skipped', json.loads(marker.read_text())['seconds'])
+    if (seconds := _seconds(marker)) is not None: return Outcome(name, parameters, 'skipped', seconds)
     out.mkdir(parents=True, exist_ok=True)
     with open(out/'attempts.txt', 'a') as f: f.write(f'{time.time():.0f} process {os.getpid()}\n')
     try: papermill.execute_notebook(Path(root)/notebook, f'{out}.ipynb', dict(parameters, out=str(out)), progress_bar=False, cwd=root)
@@ -135,10 +141,11 @@ def sweep(
 )->list[Outcome]: # one a run, in the order of `runs`
     "Execute a workbook with every set of parameters"
     root,folder = project_root(),Path(folder).absolute()
-    folder.mkdir(parents=True, exist_ok=True)
     jobs = {run_name(p): (notebook, str(folder), p, str(root)) for p in runs}      # the same parameters are one run
     lost = lambda name: Outcome(name, jobs[name][2], 'failed', 0., 'its worker died twice: too large for the memory?')
-    ended = run_all(run_notebook, jobs, scheduler, workers, say, lost)
+    with locked(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        ended = run_all(run_notebook, jobs, scheduler, workers, say, lost)
     failed = [o for o in ended.values() if o.status == 'failed']
     for o in failed: say(f'failed: {o.name} {o.parameters}: {o.last} (report: {folder/o.name}.ipynb)')
     return [ended[n] for n in jobs]

@@ -7,7 +7,7 @@ __all__ = ['PAD', 'BOS', 'EOS', 'UNK', 'MARKS', 'tokenize', 'Vocabulary', 'encod
            'embedding', 'coverage', 'idf', 'WordEmbedding', 'weighted_mean', 'SentenceEncoder']
 
 # %% ../nbs/02_text.ipynb #c04
-import re, unicodedata, zipfile, zlib
+import gzip, os, re, unicodedata, zlib
 from collections import Counter
 from pathlib import Path
 import numpy as np
@@ -16,6 +16,8 @@ import torch.nn.functional as F
 from fastcore.basics import patch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from .core import few, need_file, reading
+from .dataset import _FREE, _RATIO, npz_array
 
 # %% ../nbs/02_text.ipynb #c07
 _QUOTES = str.maketrans(dict.fromkeys('\u2018\u2019\u201b\u02bc\u00b4`', "'"))
@@ -103,59 +105,144 @@ def _corpus(sentences, dim, seed):
     return Word2Vec(tokens, vector_size=dim, sg=1, window=5, min_count=1, epochs=min(50, max(5, 1_000_000//n)), workers=1, seed=seed, hashfxn=_crc).wv
 
 # %% ../nbs/02_text.ipynb #c22
+_LINE = 2**20 # bytes that a line may have, or a word of a binary file and its vector
+
 def _width(path, width, dim):
     "Refuse vectors of another width"
     if width != dim: raise ValueError(f"{path}: vectors of width {width}, but {dim} are asked for: choose another file, or ask for width {width}")
 
+def _counted(path, said, found, whole=True):
+    "Refuse a header that says another number of vectors than there are"
+    if not found:
+        raise ValueError(f"{path}: 0 vectors{f', but its header says {said}' if said else ''}: cut off? Download it "
+                         f"again")
+    if said in (None, found): return
+    do = 'correct its first line' if whole else 'cut off? Download it again'
+    if found > said: raise ValueError(f"{path}: its header says {said:,} vectors, but the file has more: {do}")
+    raise ValueError(f"{path}: its header says {said:,} vectors, the file has {found:,}: {do}")
+
+def _numbers(fields):
+    "Fields of a line as numbers, None if one of them is none"
+    if any(b'_' in x for x in fields): return None        # numpy reads 1_0 as 10
+    try: return np.array(fields, dtype=np.float32)
+    except ValueError: return None
+
+# %% ../nbs/02_text.ipynb #c22x
 def _parse(line, dim, where):
     "The `dim` numbers behind the word of a line"
-    try: x = np.array(line.split()[1:], dtype=np.float32)
-    except ValueError: raise ValueError(f"{where}: {line[:40]!r} is no word with {dim} numbers: a text file of vectors?") from None
-    if len(x) != dim: raise ValueError(f"{where}: {len(x)} numbers behind {line.split()[0].decode(errors='replace')!r}, expected {dim}: truncated?")
+    word,*fields = line.split()
+    x = _numbers(fields)
+    if x is None: raise ValueError(f"{where}: {line[:40]!r} is no word with {dim} numbers: a text file of vectors?")
+    if len(x) != dim:
+        do = ': cut off? Download it again' if len(x) < dim else ': correct this line'
+        raise ValueError(f"{where}: {len(x)} numbers behind {word.decode(errors='replace')!r}, expected {dim}{do}")
     return x
 
-def _text_vectors(path, wanted, dim):
-    "Vectors of the `wanted` words of a text file, with or without header"
-    wanted,found,header,n = {w.encode() for w in wanted},{},None,0
-    with open(path, 'rb') as f:
-        for n,line in enumerate(f, 1):
-            if n == 1 and (header := re.fullmatch(rb'(\d+)[ \t]+(\d+)\s*', line)):
-                _width(path, int(header[2]), dim)
-                continue
-            if n == 1: _width(path, len(_parse(line, len(line.split())-1, f'{path}:1')), dim)
-            word,_,rest = line.partition(b' ')
-            if word in wanted and word not in found and len(rest.split()) <= dim: # GloVe 840B has words with spaces in them: 'at name@domain.com'
-                found[word] = _parse(line, dim, f'{path}:{n}')
-    lines = n - bool(header)
-    if not lines or header and lines < int(header[1]):
-        raise ValueError(f"{path}: {lines} vectors{f' of the {int(header[1])} in its header' if header else ''}: truncated? Download it again")
+def _spaced(fields, dim):
+    "Is what stands before the last `dim` fields more of the word, as in GloVe 840B's 'at name@domain.com'?"
+    return len(fields) > dim and _numbers(fields[:-dim]) is None
+
+# %% ../nbs/02_text.ipynb #c22b
+def _lines(f, path, size):
+    "Numbered lines of a file of `size` bytes at most, none of which is without end"
+    left = size
+    for n,line in enumerate(iter(lambda: f.readline(_LINE), b''), 1):
+        left -= len(line)
+        if left < 0: raise ValueError(f"{path}:{n}: unpacks to more than {size/1e6:,.0f} MB: no file of vectors")
+        if len(line) == _LINE: raise ValueError(f"{path}:{n}: a line of more than {_LINE:,} bytes: no file of vectors")
+        if line.strip(): yield n,line
+
+# %% ../nbs/02_text.ipynb #c22bx
+def _text_vectors(f, wanted, dim, said, path, size):
+    "Vectors of the `wanted` words of a text file that is open behind its header; `said`: how many that says, or None"
+    asked,found,count,last = {w.encode() for w in wanted},{},0,b''
+    first = 1 if said is None else 2
+    for n,line in _lines(f, path, size):
+        where = f'{path}:{n + first - 1}'
+        count += 1
+        if count == 1 and said is None: _width(path, len(_parse(line, len(line.split())-1, where)), dim)
+        word = line.split(None, 1)[0]
+        if word in asked and word not in found and not _spaced(line.split()[1:], dim):
+            found[word] = _parse(line, dim, where)
+        last = line
+    whole = last.endswith(b'\n') or len(last.split()) > dim
+    if count and not whole: _parse(last, dim, where)
+    _counted(path, said, count, whole)
     return [w.decode() for w in found],np.array(list(found.values()), dtype=np.float32).reshape(-1, dim)
 
 # %% ../nbs/02_text.ipynb #c25
-def _binary_vectors(path, dim):
-    "word2vec's binary layout"
-    from gensim.models import KeyedVectors
-    try: kv = KeyedVectors.load_word2vec_format(path, binary=True)
-    except (ValueError, EOFError) as e: raise ValueError(f"{path}: truncated or not word2vec's binary layout ({e}): download it again") from None
-    _width(path, kv.vector_size, dim)
-    return kv.index_to_key,kv.vectors
+def _records(f, dim, path):
+    "Words and bytes of the vectors of a binary file that is open behind its header; at its end, what is left over"
+    data,at,size = b'',0,4*dim
+    while True:
+        gap = data.find(b' ', at)
+        if 0 <= gap and gap + 1 + size <= len(data):
+            yield data[at:gap].lstrip(b'\n'),data[gap+1:gap+1+size]
+            at = gap + 1 + size
+            continue
+        if gap < 0 and len(data) - at > _LINE:
+            raise ValueError(f"{path}: byte {f.tell() - len(data) + at:,}: no word with a vector of {dim}: not "
+                             f"word2vec's binary layout?")
+        more = f.read(2**24)
+        data,at = data[at:] + more,0
+        if not more: break
+    if data.strip(b'\n'): yield None,data
+
+# %% ../nbs/02_text.ipynb #c25x
+def _binary_vectors(f, dim, said, path, size):
+    "word2vec's binary layout, open behind its header, which says `said` vectors; the file has `size` bytes at most"
+    # not more than the file can hold, whatever it says
+    words,x = [],np.empty((min(said, size//(4*dim + 1) + 1), dim), dtype=np.float32)
+    for word,numbers in _records(f, dim, path):
+        if word is None or len(words) == said: _counted(path, said, len(words) + (word is not None), word is not None)
+        if word is None:
+            raise ValueError(f"{path}: {len(numbers):,} bytes behind the last of its {said:,} vectors: a wrong header?")
+        if len(words) == len(x):
+            raise ValueError(f"{path}: unpacks to more than {size/1e6:,.0f} MB: no file of vectors")
+        x[len(words)] = np.frombuffer(numbers, dtype='<f4')
+        words.append(word.decode('utf-8', 'backslashreplace'))
+    _counted(path, said, len(words))
+    return words,x
 
 def _npz_vectors(path, dim):
     "`words` (V,) and `vectors` (V, dim)"
-    try:
-        with np.load(path, allow_pickle=False) as z: x = {k: z[k] for k in ('words', 'vectors')}
-    except KeyError: raise ValueError(f"{path}: arrays `words` and `vectors` are needed") from None
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as e:
-        raise ValueError(f"{path}: truncated or not npz ({e}): download it again") from None
-    words,vectors = x['words'],x['vectors']
+    words,vectors = npz_array(path, 'words', 'US'),npz_array(path, 'vectors')
     if vectors.ndim != 2 or words.shape != vectors.shape[:1]:
         raise ValueError(f"{path}: words {words.shape} and vectors {vectors.shape}: (V,) and (V, {dim}) are needed")
     _width(path, vectors.shape[1], dim)
-    return [str(w) for w in words],vectors.astype(np.float32)
+    with np.errstate(over='ignore'): vectors = vectors.astype(np.float32)
+    return [w.decode('utf-8', 'backslashreplace') if isinstance(w, bytes) else str(w) for w in words],vectors
+
+# %% ../nbs/02_text.ipynb #c25b
+def _is_text(start):
+    "Are the first bytes of a file behind its header those of a text file?"
+    numbers = start.split(b'\n', 1)[0].partition(b' ')[2]
+    return all(32 <= b < 127 or b in b'\t\r' for b in numbers[:4096])
+
+def _file_vectors(path, wanted, dim):
+    "Vectors of a file in any layout: its content decides which"
+    size = need_file(path).stat().st_size
+    with open(path, 'rb') as f: head = f.read(2)
+    if head == b'PK' or path.suffix == '.npz': return _npz_vectors(path, dim)
+    packed = head == b'\x1f\x8b'
+    if packed: size = max(_FREE, _RATIO*size)
+    unpack = gzip.open if packed else open
+    with reading(path, 'is no file of vectors', 'damaged or cut off? Download it again'), unpack(path, 'rb') as f:
+        start = f.read(2**16)
+        if start[:2] in (b'\xff\xfe', b'\xfe\xff') and b'\0' in start:
+            raise ValueError(f"{path}: UTF-16 text: save it as UTF-8")
+        bom = 3*start.startswith(b'\xef\xbb\xbf')
+        header = re.match(rb'(\d{1,18})[ \t]+(\d{1,18})[ \t]*\r?(\n|\Z)', start[bom:])
+        begin = bom + (header.end() if header else 0)
+        if header: _width(path, int(header[2]), dim)
+        said = int(header[1]) if header else None
+        f.seek(begin)
+        if header and not _is_text(start[begin:]): return _binary_vectors(f, dim, said, path, size)
+        return _text_vectors(f, wanted, dim, said, path, size)
 
 # %% ../nbs/02_text.ipynb #c28
 def load_vectors(
-    vectors:str|Path, # 'corpus', or a file: GloVe or word2vec text, word2vec .bin, .npz with `words` and `vectors`
+    vectors:str|Path, # 'corpus', or a file: GloVe's or word2vec's text or binary, .npz with `words` and `vectors`
     sentences:list[str], # what 'corpus' learns from; of a text file only words that occur in them are kept
     dim:int=300, # width of the vectors
     seed:int=0, # of 'corpus'
@@ -163,13 +250,14 @@ def load_vectors(
     "Word vectors, made from the sentences or read from a file"
     from gensim.models import KeyedVectors
     if str(vectors) == 'corpus': return _corpus(sentences, dim, seed)
-    path = Path(vectors)
-    if not path.is_file():
-        raise FileNotFoundError(f"vectors file {path} does not exist: pass a txt, .bin or .npz file, or 'corpus' to learn them from the sentences")
+    path = need_file(vectors, "pass a txt, .bin or .npz file, or 'corpus' to learn them from the sentences")
     wanted = {w for s in sentences for w in tokenize(s)}
-    if path.suffix == '.npz': words,x = _npz_vectors(path, dim)
-    elif path.suffix == '.bin': words,x = _binary_vectors(path, dim)
-    else: words,x = _text_vectors(path, wanted, dim)
+    words,x = _file_vectors(path, wanted, dim)
+    if words: words[0] = words[0].removeprefix('\ufeff')
+    first = {w: i for i,w in reversed(list(enumerate(words)))} # of a word that comes twice the first counts
+    if len(first) < len(words):
+        keep = sorted(first.values())
+        words,x = [words[i] for i in keep],x[keep]
     if not wanted & set(words): raise ValueError(f"{path}: it has none of the {len(wanted):,} words of the sentences: another language, or capitals?")
     bad = ~np.isfinite(x).all(1)
     if bad.any(): raise ValueError(f"{path}: NaN or Inf in the vectors of {bad.sum()} words, first {words[bad.argmax()]!r}: download it again")

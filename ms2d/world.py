@@ -9,7 +9,7 @@ __all__ = ['COLOURS', 'SHAPES', 'SIZES', 'VERBS', 'ANCHORS', 'FPS', 'PIXELS', 'R
            'script', 'phrase', 'words_for', 'sentence', 'queries', 'frames', 'film_strip', 'clip_actors', 'clip_labels',
            'spots', 'reel', 'ClipNet', 'as_input', 'clip_loss', 'one_thread', 'pretrain', 'features', 'fingerprint',
            'weights_hash', 'extract', 'serve', 'ask', 'shared', 'encoder_facts', 'write_features', 'write_video',
-           'write_annotations', 'is_made', 'finish', 'make_world', 'World']
+           'write_annotations', 'read_about', 'need_whole', 'is_made', 'finish', 'make_world', 'World']
 
 # %% ../nbs/00_world.ipynb #c04
 import ast, hashlib, itertools, json, os, pickle, subprocess, sys, zlib
@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np, torch
 from torch import nn, Tensor
 from torch.nn import functional as F
-from .core import file_hash, project_root, replacing, write_json
+from .core import file_hash, locked, parse_json, project_root, read_text, replacing, write_json
 
 # %% ../nbs/00_world.ipynb #c06
 COLOURS = dict(red=(.88,.12,.12), green=(.1,.68,.2), blue=(.15,.3,.95), yellow=(.95,.85,.1), purple=(.62,.15,.78), orange=(1.,.52,.05),
@@ -575,14 +575,36 @@ def write_annotations(folder, seed:int, split:str, n:int)->list:
     return list(out)
 
 # %% ../nbs/00_world.ipynb #c80
+def _mark(about):
+    "What a world says of itself, as 16 hexadecimal digits"
+    return hashlib.sha256(json.dumps({k: v for k, v in about.items() if k != 'mark'}, sort_keys=True).encode()).hexdigest()[:16]
+
+def read_about(
+    folder, # of a world
+)->dict: # what it is made from; `files`: name -> SHA-256
+    "A world's `world.json`, as it was written"
+    path = Path(folder)/'world.json'
+    if not path.exists(): raise FileNotFoundError(f"no world.json in {folder}: call make_world first")
+    about = parse_json(read_text(path), path)
+    if not isinstance(about, dict) or about.get('mark') != _mark(about): raise ValueError(f"{path} is damaged, or of another version: call make_world again")
+    return about
+
+# %% ../nbs/00_world.ipynb #c80a
+def need_whole(
+    folder, # of a world
+    about:dict, # from `read_about`
+    names=None, # files to look at; None: all
+)->None:
+    "Raise a readable error where a file of a world is not as it was written"
+    for name in names or about['files']:
+        path = Path(folder)/name
+        if not path.is_file() or file_hash(path) != about['files'][name]: raise ValueError(f"{path} is damaged or missing: call make_world again")
+
 def is_made(folder, want:dict)->bool:
     "Does `folder` hold the world that `want` describes, whole?"
-    about, h5 = Path(folder)/'world.json', Path(folder)/'features.hdf5'
-    if not about.exists() or not h5.exists(): return False
-    try: have = json.loads(about.read_text())
-    except json.JSONDecodeError: return False
-    if any(have.get(k) != v for k, v in want.items()) or have['sha256'] != file_hash(h5): return False
-    return all((Path(folder)/f).exists() for f in have['files'])
+    try: need_whole(folder, have := read_about(folder))
+    except (ValueError, FileNotFoundError): return False
+    return all(have.get(k) == v for k, v in want.items())
 
 # %% ../nbs/00_world.ipynb #c83
 def finish(
@@ -596,10 +618,28 @@ def finish(
     for v in vids:
         s = script(want['seed'], v)
         write_video(folder/'videos'/f'{v}.mp4', render(s, (np.arange(int(s.duration*12)) + .5)/12, 192))
-    files = ['train.json', 'val.json', 'test.json', 'cnn.npz', *(f'videos/{v}.mp4' for v in vids)]
-    write_json(folder/'world.json', {**want, 'files': files, 'sha256': file_hash(folder/'features.hdf5')})
+    files = ['train.json', 'val.json', 'test.json', 'cnn.npz', 'features.hdf5', *(f'videos/{v}.mp4' for v in vids)]
+    about = {**want, 'files': {f: file_hash(folder/f) for f in files}}
+    write_json(folder/'world.json', {**about, 'mark': _mark(about)})
 
 # %% ../nbs/00_world.ipynb #c85
+def _make(folder, want, workers, mp4, say):
+    "All files of a world, `world.json` last"
+    seed, sizes, steps, dim = (want[k] for k in ('seed', 'sizes', 'steps', 'dim'))
+    (folder/'videos').mkdir(parents=True, exist_ok=True)
+    (folder/'world.json').unlink(missing_ok=True)
+    for half in (folder/'videos').glob('*.part.mp4'): half.unlink()                  # of a version that did not hide them
+    say(f'making the world of seed {seed} in {folder.name}: {sum(sizes)} videos, about a minute on 2 cores, once')
+    vids = [v for split, n in zip(('train', 'val', 'test'), sizes) for v in write_annotations(folder, seed, split, n)]
+    with shared(workers) as run:
+        net = pretrain(run('reel', ((seed, i) for i in range(steps))), steps, seed, dim,
+            say=lambda i, l: say(f'  3D CNN: {i + 1} of {steps} updates, loss {l:.2f}') if (i + 1) % 100 == 0 else None)
+        weights = {k: v.numpy() for k, v in net.state_dict().items()}
+        write_features(folder/'features.hdf5', run('extract', ((seed, vids[i:i + 10], weights) for i in range(0, len(vids), 10))), seed, net)
+    finish(folder, want, weights, [v for v in vids if v.startswith('test')][:mp4])
+    say(f'  wrote {len(vids)} videos of features, {len(weights)} weight arrays')
+
+# %% ../nbs/00_world.ipynb #c85a
 def make_world(
     folder=None, # where to; data/world of the project if None
     seed:int=0,
@@ -615,18 +655,8 @@ def make_world(
     folder = Path(folder or project_root()/'data'/'world')
     want = dict(seed=seed, sizes=list(sizes), steps=steps, dim=dim, fingerprint=fingerprint())
     if is_made(folder, want): return folder
-    (folder/'videos').mkdir(parents=True, exist_ok=True)
-    (folder/'world.json').unlink(missing_ok=True)
-    def say(text): print(text, flush=True) if progress else None
-    say(f'making the world of seed {seed} in {folder.name}: {sum(sizes)} videos, about a minute on 2 cores, once')
-    vids = [v for split, n in zip(('train', 'val', 'test'), sizes) for v in write_annotations(folder, seed, split, n)]
-    with shared(workers) as run:
-        net = pretrain(run('reel', ((seed, i) for i in range(steps))), steps, seed, dim,
-            say=lambda i, l: say(f'  3D CNN: {i + 1} of {steps} updates, loss {l:.2f}') if (i + 1) % 100 == 0 else None)
-        weights = {k: v.numpy() for k, v in net.state_dict().items()}
-        write_features(folder/'features.hdf5', run('extract', ((seed, vids[i:i + 10], weights) for i in range(0, len(vids), 10))), seed, net)
-    finish(folder, want, weights, [v for v in vids if v.startswith('test')][:mp4])
-    say(f'  wrote {len(vids)} videos of features, {len(weights)} weight arrays')
+    with locked(folder, wait=True):
+        if not is_made(folder, want): _make(folder, want, workers, mp4, (lambda text: print(text, flush=True)) if progress else lambda text: None)
     return folder
 
 # %% ../nbs/00_world.ipynb #c90
@@ -634,9 +664,7 @@ class World:
     "A made world: its folder, its seed, and its videos as pictures"
     def __init__(self, folder=None):
         self.folder = Path(folder or project_root()/'data'/'world')
-        about = self.folder/'world.json'
-        if not about.exists(): raise FileNotFoundError(f"no world.json in {self.folder}: call make_world first")
-        self.about = json.loads(about.read_text())
+        self.about = read_about(self.folder)
         self.seed = self.about['seed']
 
     def script(self, vid:str)->Script: return script(self.seed, vid)
@@ -645,6 +673,7 @@ class World:
 
     def net(self)->ClipNet:
         "The 3D CNN that made the features"
+        need_whole(self.folder, self.about, ['cnn.npz'])
         with np.load(self.folder/'cnn.npz') as z: weights = {k: torch.from_numpy(z[k]) for k in z.files}
         net = ClipNet(len(weights['pool.bias']))
         net.load_state_dict(weights)

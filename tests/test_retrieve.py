@@ -69,7 +69,7 @@ def test_mistakes_are_told_in_a_sentence_and_cost_nothing(asked, tmp_path):
     good = dict(run=asked/'run', video=asked/'mine.mp4', query='the red star spins', out=out)
     for change,message in [(dict(video=tmp_path/'gone.mp4'), 'gone.mp4 does not exist'), (dict(video=tmp_path/'torn.mp4'), 'torn.mp4'), (dict(video=tmp_path), 'name a video file'), (dict(query='  '), 'no sentence'),
                            (dict(query='xyzzy'), 'knows none of the words'), (dict(query='...'), 'knows none of the words'), (dict(query='', queries=tmp_path/'none.txt'), 'holds no sentence'), (dict(run=tmp_path), 'make train'),
-                           (dict(run=other), 'world of others (weights another'), (dict(encoder=f'world:{tmp_path}'), 'say where that is now'), (dict(top=0), 'at least 1')]:
+                           (dict(run=other), 'world of others (weights another'), (dict(encoder=f'world:{tmp_path}'), 'say where that is now'), (dict(top=0), '1 to 1000')]:
         with pytest.raises((ValueError, FileNotFoundError, ImportError), match=re.escape(message)): run_here(**{**good, **change})
     code,text = papermill(tmp_path/'report.ipynb', notebook='retrieve', **good, vidoe='x')
     assert code==1 and 'did you mean video' in text

@@ -1,7 +1,8 @@
 "Training as a cluster starts it: processes of their own, killed and resumed, and two that share their batches"
-import json, os, signal, socket, subprocess, sys, time
+import hashlib, json, os, shutil, signal, socket, subprocess, sys, time
+from pathlib import Path
 import pytest, torch
-from ms2d.training import Config, Corpus, build
+from ms2d.training import Config, Corpus, build, newest
 from ms2d.core import project_root
 from workbooks import TINY, papermill
 
@@ -84,3 +85,133 @@ def test_half_precision_learns_too(given, tmp_path):
 def weights_at_the_start(given):
     cfg = Config(**given).resolved()
     return {f'model.{k}': v.detach() for k,v in build(cfg, Corpus(cfg)).named_parameters()}
+
+def wait_for(condition, process, seconds=120):
+    "Until something is so, while a process lives"
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None and time.monotonic()<end, 'it ended, or took too long'
+        time.sleep(.01)
+
+def test_ended_by_sigterm_is_not_finished(given, tmp_path):
+    "143, the last epoch's checkpoint whole, and a resumed run ends where an undisturbed one does"
+    process = start(tmp_path, 'run', **dict(given, epochs=400))
+    wait_for((tmp_path/'run'/'previous.ckpt').exists, process)
+    process.terminate()
+    out,_ = process.communicate(timeout=60)
+    assert process.returncode==143 and 'go on with --resume' in out and 'Traceback' not in out
+    path,state = newest(tmp_path/'run')
+    assert path.name=='last.ckpt' and state['epoch']>=1
+    assert [p.name for p in tmp_path.rglob('*') if '.part' in p.name or p.suffix=='.lock']==[]
+
+def test_a_second_run_into_one_folder_is_told_who_has_it(given, tmp_path):
+    first = start(tmp_path, 'run', **dict(given, epochs=4000))
+    wait_for((tmp_path/'run'/'last.ckpt').exists, first)
+    second = start(tmp_path, 'run', '--resume', **dict(given, epochs=4000))
+    out,_ = second.communicate(timeout=120)
+    assert second.returncode==1 and f'ValueError: {tmp_path/"run"} is in use by another process (process {first.pid} on ' in out
+    os.killpg(first.pid, signal.SIGKILL); first.communicate()
+    finish(start(tmp_path, 'run', **dict(given, epochs=1)))                                # a killed run's lock is free at once
+
+NAUGHTY = ['', '[]', '3', 'null', '{"lr": NaN}', '{"lr": 1e999}', '{"seed": 1' + '0'*400 + '}', '{"epochs": true}', '{"epochs": null}', '{"out": 3}', '{"clips": [1]}', '{"lr": 1, "lr": 2}', '[' * 99999, '{"tea": 1}', '{"_epochs": 1}',
+    '{"preset": {}}', '{"out": "a\\u0000b"}', '{"out": "\\ud800"}', '{"\\ud800": 1}', '{"epochs": "3"}', '{"heads": 100000}', '\udcff\udcfe', '{"hide": 2}', '{"precision": "x"}', '{"dataset": "tacos"}', '{"seed": 1' + '0'*5000 + '}']
+
+def test_a_config_that_is_none_is_named(tmp_path):
+    from ms2d.training import main
+    path = tmp_path/'config.json'
+    for text in NAUGHTY:
+        path.write_bytes(text.encode('utf-8', 'surrogateescape'))
+        with pytest.raises(ValueError, match='config.json') as e: main(['--config', str(path)])
+        assert type(e.value) is ValueError and len(str(e.value))<1500
+        str(e.value).encode()
+    for odd in (tmp_path, tmp_path/'none.json'):
+        with pytest.raises((ValueError, FileNotFoundError), match=odd.name): main(['--config', str(odd)])
+
+@pytest.fixture
+def small_disk(tmp_path):
+    "A function (size) -> a disk of that size, empty; for root alone"
+    disk = tmp_path/'disk'
+    disk.mkdir()
+    def mount(size, *options):
+        if os.geteuid() or subprocess.run(['mount', *(options or ('-t', 'tmpfs', 'tmpfs')), '-o', f'{"remount," if options else ""}size={size}', disk], capture_output=True).returncode:
+            pytest.skip('no disk can be mounted here')
+        return disk
+    yield mount
+    subprocess.run(['umount', disk], capture_output=True)
+
+def test_a_full_disk_is_a_sentence(given, small_disk, tmp_path):
+    "Clips are refused before they are written; a checkpoint that has no room leaves the one before, which a resumed run goes on from"
+    disk = small_disk('200k')
+    code = f"from pathlib import Path\nimport ms2d.training as t\nimport json\nc = t.Config(**{given!r}).resolved()\nmade = t.cached_clips\n" \
+           f"t.cached_clips = lambda *a: made(*a, folder=Path({str(disk/'clips')!r}))\nt.Corpus(c)"
+    r = subprocess.run([sys.executable, '-c', code], cwd=project_root(), capture_output=True, text=True)
+    assert r.returncode==1 and 'the disk is full' in r.stderr.splitlines()[-1] and 'MB are needed' in r.stderr, r.stderr[-2000:]
+    assert [p for p in disk.rglob('*') if p.is_file()]==[]
+    whole = start(tmp_path, 'whole', **given)
+    finish(whole)
+    need = (tmp_path/'whole'/'last.ckpt').stat().st_size
+    small_disk(f'{(2*need + need//2)//1024}k', disk)                                        # two checkpoints, and no third
+    (disk/'full').mkdir()
+    (tmp_path/'full').symlink_to(disk/'full')
+    process = start(tmp_path, 'full', **given)
+    out,_ = process.communicate(timeout=120)
+    assert process.returncode==1 and 'last.ckpt: the disk is full: make room in' in out.splitlines()[-1], out[-2000:]
+    assert newest(disk/'full')[1]['epoch']==1
+    small_disk('100m', disk)
+    finish(start(tmp_path, 'full', '--resume', **given))
+    assert equal(weights(disk/'full'), weights(tmp_path/'whole'))
+
+def children(pid):
+    found = []
+    for p in Path('/proc').glob('[0-9]*/stat'):
+        try: fields = p.read_text().rpartition(')')[2].split()
+        except OSError: continue
+        if int(fields[1])==pid and fields[0]!='Z': found.append(int(p.parent.name))
+    return found
+
+def test_the_kernel_of_a_killed_papermill_ends(given, tmp_path):
+    options = [x for k,v in dict(given, epochs=4000, out=tmp_path/'run').items() for x in ('-p', k, str(v))]
+    process = subprocess.Popen([Path(sys.executable).parent/'papermill', 'nbs/train.ipynb', tmp_path/'r.ipynb', *options], cwd=project_root(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_for((tmp_path/'run'/'last.ckpt').exists, process)
+    [kernel] = children(process.pid)
+    process.kill(); process.wait()
+    alive = lambda: Path(f'/proc/{kernel}').exists() and Path(f'/proc/{kernel}/stat').read_text().rpartition(')')[2].split()[0]!='Z'
+    end = time.monotonic() + 30
+    while alive() and time.monotonic()<end: time.sleep(.1)
+    assert not alive()
+    finish(start(tmp_path, 'run', **dict(given, epochs=1)))                                  # nobody holds the folder
+
+@pytest.mark.slow
+def test_training_needs_no_network(given, tmp_path):
+    "`make train` after set-up, where there is no network but loopback"
+    if os.geteuid() or subprocess.run(['unshare', '-n', 'true'], capture_output=True).returncode: pytest.skip('no network can be taken away here')
+    options = ' '.join(f'-p {k} {v}' for k,v in dict(given, out=tmp_path/'run').items())
+    line = f'ip link set lo up || exit 77; exec {Path(sys.executable).parent}/papermill nbs/train.ipynb {tmp_path}/r.ipynb {options}'
+    r = subprocess.run(['unshare', '-n', 'sh', '-c', line], cwd=project_root(), capture_output=True, text=True)
+    if r.returncode==77: pytest.skip('loopback cannot be started')
+    assert r.returncode==0, r.stderr[-3000:]
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+def test_killed_at_many_moments_the_predictions_are_the_same(given, tmp_path):
+    "papermill, its kernel, or both killed while clips are cached, files are written, epochs end; then the same command with resume"
+    long = dict(given, epochs=20, resume=True)
+    digest = lambda out: hashlib.sha256((out/'predictions.jsonl').read_bytes()).hexdigest()
+    code,text = papermill(tmp_path/'whole.ipynb', **dict(long, out=tmp_path/'whole'))
+    assert code==0, text[-3000:]
+    moments = [lambda o: o.exists(), lambda o: (o/'config.json').exists(), lambda o: any(o.glob('.*.part*')), lambda o: (o/'last.ckpt').exists(), lambda o: (o/'previous.ckpt').exists()]
+    for i in range(15):
+        out = tmp_path/f'run{i}'
+        options = [x for k,v in dict(long, out=out).items() for x in ('-p', k, str(v))]
+        process = subprocess.Popen([Path(sys.executable).parent/'papermill', 'nbs/train.ipynb', tmp_path/'r.ipynb', *options], cwd=project_root(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_for(lambda: moments[i % 5](out) or process.poll() is not None, process)
+        time.sleep(.1*i)
+        kernels = children(process.pid)
+        for pid in kernels if i % 3!=2 else []: os.kill(pid, signal.SIGKILL)
+        if i % 3!=1: process.kill()
+        process.wait(60)
+        end = time.monotonic() + 30
+        while any(Path(f'/proc/{k}').exists() for k in kernels) and time.monotonic()<end: time.sleep(.1)
+        code,text = papermill(tmp_path/'again.ipynb', **dict(long, out=out))
+        assert code==0, text[-3000:]
+        assert digest(out)==digest(tmp_path/'whole'), i
