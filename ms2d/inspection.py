@@ -211,6 +211,7 @@ def inspect_features(
     out.append(Finding('fine', f'values: mean {mean:.3g}, standard deviation {max(square - mean**2, 0)**.5:.3g}'))
     return out + there
 
+# %% ../nbs/18_inspection.ipynb #c20a
 def _against_annotations(store, seen, durations, stated):
     "Which videos are there, and do their rows follow their seconds?"
     lost,out = [v for v in durations if v not in store],[]

@@ -16,7 +16,7 @@ from math import inf
 from pathlib import Path
 import numpy as np
 from .plots import caption, draw_spans, draw_strip, OTHER
-from .core import need_file, Parameters, parse_json, plain, project_root, read_text, reading, replacing, text_lines
+from .core import need_file, Parameters, parse_json, plain, read_text, reading, replacing, text_lines
 from .video import _ffmpeg, _picture, _size, Video
 
 # %% ../nbs/24_moments.ipynb #c06
@@ -175,6 +175,7 @@ def as_vtt(
     text = lambda q: escape(' '.join(q.split()), quote=False)
     return '\n'.join(['WEBVTT', ''] + [f"{k}\n{_clock(a)} --> {_clock(max(b, a + .001))}\n{text(q)} ({rank}: {score:.2f})\n" for k,(a,b,rank,q,score) in enumerate(cues, 1)])
 
+# %% ../nbs/24_moments.ipynb #c21e
 def write_moments(
     answers:list[dict], # query, sure, unknown (words), moments: [{start, end, score, scale, clip}, ...]
     about:dict, # video, duration, run, encoder: what else the json says

@@ -1,6 +1,5 @@
 "Inputs that people in this field really have, each with what is right; the workbook robustness counts them"
 import json, subprocess, sys, unicodedata
-from pathlib import Path
 import av, h5py, numpy as np, pytest
 from fuzz.seeds import Seeds
 from ms2d.dataset import open_features, read_annotations

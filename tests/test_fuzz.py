@@ -1,5 +1,5 @@
 "A few inputs of `make fuzz` with a fixed seed, and that the fuzzer sees what goes wrong"
-import os, signal, time
+import os, signal
 import pytest
 from fuzz import run
 from fuzz.run import Fuzz, Fuzzing, Watch, tell

@@ -1,5 +1,5 @@
 "Training as a cluster starts it: processes of their own, killed and resumed, and two that share their batches"
-import hashlib, json, os, shutil, signal, socket, subprocess, sys, time
+import hashlib, json, os, signal, socket, subprocess, sys, time
 from pathlib import Path
 import pytest, torch
 from ms2d.training import Config, Corpus, build, newest

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from math import inf, nan
 import h5py, numpy as np
 from hypothesis import strategies as st
-from .seeds import SPLITS, WORDS
+from .seeds import WORDS
 
 @dataclass
 class Input:

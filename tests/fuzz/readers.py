@@ -4,7 +4,7 @@ from math import inf, isfinite, isnan
 from pathlib import Path
 import numpy as np, torch
 from . import objects
-from .seeds import FILMS, WORDS, WORLD
+from .seeds import WORDS, WORLD
 
 class Wrong(Exception):
     "What was read is not right"
