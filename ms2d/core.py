@@ -277,6 +277,7 @@ def sentence(
     if not x.strip(): raise ValueError(f"{where}: empty query: write a sentence or remove it")
     return writable(x, 'the sentence', where).strip()
 
+# %% ../nbs/00_core.ipynb #c21a
 def writable(x:str, what:str, where:str)->str:
     "`x` if UTF-8 has it: half of a surrogate pair would stop whoever writes it down"
     try: x.encode()
