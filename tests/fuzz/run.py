@@ -10,6 +10,7 @@ from .seeds import Seeds
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 HANG = 15 # s that a worker may read without a word
+MAKING = 300 # s that it may take to make an input
 
 @dataclass
 class Fuzzing(Parameters):
@@ -57,7 +58,7 @@ class Watch:
         self.process.stdin.flush()
         made = False
         while True:
-            try: line = self.lines.get(timeout=HANG if made else 20*HANG)
+            try: line = self.lines.get(timeout=HANG if made else MAKING)
             except queue.Empty: line = None
             if not line:
                 yield self.lost(asked, 'the process died' if line == b'' else f'hangs, over {HANG} s')
@@ -80,7 +81,9 @@ class Watch:
         if 'case' in asked: return told | dict(case=asked['case'])
         kept = self.out/name
         if not kept.exists() and 'replay' not in asked:
-            shutil.copytree(self.scratch/'case', kept/'input', symlinks=True)
+            kept.mkdir(parents=True)
+            case = self.scratch/'case'
+            if case.is_dir(): shutil.copytree(case, kept/'input', symlinks=True)
             (kept/'fault.json').write_text(json.dumps(told, indent=1))
         return told
 
