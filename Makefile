@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup train app test browser slow docs lab lock clean
+.PHONY: help setup train app test browser slow fuzz docs lab lock clean
 
 bin := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -42,6 +42,9 @@ browser: setup ## the tests of `make app`, in a real Chromium (installed by .ci/
 
 slow: setup ## the tests, with the cells and tests flagged slow
 	$(pytest) --slow --timeout 3600
+
+fuzz: setup ## odd, damaged and hostile inputs for every reader, for an hour (make fuzz ARGS="--minutes 2")
+	$(one_thread) PYTHONPATH=tests $(bin)/python -m fuzz $(ARGS)
 
 docs: setup ## the notebooks as a site, in _docs/index.html
 	$(bin)/python docs/prepare.py

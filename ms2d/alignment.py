@@ -10,7 +10,6 @@ __all__ = ['POWERS', 'SHARES', 'NOTHING', 'principal', 'Normalise', 'Alignment',
 import math, torch, torch.nn.functional as F
 from torch import nn, Tensor
 from fastcore.basics import patch
-from .maps import span_iou
 
 # %% ../nbs/04_alignment.ipynb #c06
 def principal(

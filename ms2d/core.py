@@ -8,7 +8,7 @@ __all__ = ['THROWN', 'SUFFIXES', 'plain', 'project_root', 'few', 'file_hash', 'd
            'shown', 'sentence', 'writable', 'label', 'stem', 'Parameters']
 
 # %% ../nbs/00_core.ipynb #c03
-import csv, dataclasses, difflib, errno, gzip, hashlib, json, os, pickle, re, shutil, socket, stat, struct, time, tokenize, types, typing, unicodedata, zipfile, zlib
+import csv, dataclasses, difflib, errno, gzip, hashlib, json, os, pickle, shutil, socket, stat, struct, time, tokenize, types, typing, unicodedata, zipfile, zlib
 from contextlib import contextmanager
 from math import isfinite
 from pathlib import Path
@@ -277,6 +277,7 @@ def number(
     if value is None or not isfinite(value): raise ValueError(f"{where}: {what} is {shown(x)}: {need}")
     return value
 
+# %% ../nbs/00_core.ipynb #c21a
 def shown(
     x, # from a file
     n:int=60, # characters at most
@@ -338,6 +339,7 @@ def _hint(name, value, hint):
         return f': papermill reads words like 007, 1e5, True or None as something else with -p; write -r {name} {value}, or whatever the word was'
     return ''
 
+# %% ../nbs/00_core.ipynb #c26a
 class Parameters:
     "Checked parameters of a workbook; a subclass is a dataclass"
     def __post_init__(self): self.check()

@@ -178,8 +178,10 @@ def _layout(store):
     "Where the rows of a video stand"
     name = store.ids[0]
     if store.path.is_dir(): return f'a folder of <video>{store.files[name].suffix}'
-    try: inner = [] if hasattr(store.h5[name], 'shape') else list(store.h5[name])
-    except THROWN: inner = []                                                              # `survey` has said why
+    try:
+        found = store.node(name)                    # never what a link into another file leads to
+        inner = list(found) if hasattr(found, 'keys') else []
+    except THROWN: inner = []                       # `survey` has said why
     return 'HDF5, <video>' + (f'/{inner[0]}' if len(inner) == 1 else '/?' if inner else '')
 
 # %% ../nbs/18_inspection.ipynb #c20
@@ -209,6 +211,7 @@ def inspect_features(
     out.append(Finding('fine', f'values: mean {mean:.3g}, standard deviation {max(square - mean**2, 0)**.5:.3g}'))
     return out + there
 
+# %% ../nbs/18_inspection.ipynb #c20a
 def _against_annotations(store, seen, durations, stated):
     "Which videos are there, and do their rows follow their seconds?"
     lost,out = [v for v in durations if v not in store],[]

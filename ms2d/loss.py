@@ -6,7 +6,7 @@
 __all__ = ['reconstruction_loss', 'rg_bce', 'iou_labels']
 
 # %% ../nbs/08_loss.ipynb #c03
-import torch, torch.nn.functional as F
+import torch.nn.functional as F
 from torch import Tensor
 from .maps import span_iou
 

@@ -15,9 +15,9 @@ from html import escape
 from math import inf
 from pathlib import Path
 import numpy as np
-from .plots import OTHER, caption, draw_spans, draw_strip
+from .plots import caption, draw_spans, draw_strip, OTHER
 from .core import need_file, Parameters, parse_json, plain, read_text, reading, replacing, text_lines
-from .video import Video, _picture, _size
+from .video import _ffmpeg, _picture, _size, Video
 
 # %% ../nbs/24_moments.ipynb #c06
 def film_strip(
@@ -33,9 +33,10 @@ def film_strip(
     for _,t1,f in video.within([(0., 0.), *zip(times, times)]):
         size = size or _size(f, video.aspect, height)                              # of the first frame: the others may differ
         n = int((times < t1 - 1e-9*seconds/shots).sum()) - len(pictures)
-        if n > 0: pictures += [_picture(f, *size)]*n
+        if n <= 0: continue
+        with _ffmpeg(video.path): pictures += [_picture(f, *size)]*n
         if len(pictures) == shots: break
-    pictures = pictures or [_picture(f, *size)]                                     # it is shorter than half of a part
+    with _ffmpeg(video.path): pictures = pictures or [_picture(f, *size)]           # it is shorter than half of a part
     return np.stack(pictures + pictures[-1:]*(shots - len(pictures)))
 
 # %% ../nbs/24_moments.ipynb #c09
@@ -81,12 +82,13 @@ class _Clip:
         self.file.close()
 
 @contextmanager
-def _writing(path):
+def _writing(path, source):
     "What FFmpeg has against writing `path`, as a ValueError that names it"
     import av
-    with reading(path, 'cannot be written', 'is the disk full?'):
+    do = f"is the disk full, or has {source} pictures of an odd size?"
+    with reading(path, 'cannot be written', do):
         try: yield
-        except av.FFmpegError as e: raise ValueError(f"{path} cannot be written ({e.strerror}): is the disk full?") from None
+        except av.FFmpegError as e: raise ValueError(f"{path} cannot be written ({e.strerror}): {do}") from None
 
 # %% ../nbs/24_moments.ipynb #c12b
 def _fitted(picture, w, h):
@@ -120,8 +122,8 @@ def cut(
                 if not (a <= t0 < b or (t0 < a and b <= t1)): continue             # it begins in the span, or the span lies within it
                 if picture is None:
                     w,h = (max(2, n - n % 2) for n in _size(f, video.aspect, most))   # H.264 needs even numbers
-                    picture = _picture(f, w, h)
-                with _writing(paths[k]):
+                    with _ffmpeg(video.path): picture = _picture(f, w, h)
+                with _writing(paths[k], video.path):
                     if k not in clips:
                         clips[k],origin[k] = _Clip(parts[k], *picture.shape[1::-1]),t0
                         stack.callback(_let_go, clips[k].file)
@@ -129,7 +131,7 @@ def cut(
             if t1 >= max(b for _,b in spans): break
         if lost := [s for k,s in enumerate(spans) if k not in clips]: raise ValueError(f"{video.path} ends before {lost[0][0]:.1f} s: it was shorter than its moments")
         for k,c in clips.items():
-            with _writing(paths[k]): c.close()
+            with _writing(paths[k], video.path): c.close()
     return [clips[k].frames for k in range(len(spans))]
 
 # %% ../nbs/24_moments.ipynb #c18
@@ -173,6 +175,7 @@ def as_vtt(
     text = lambda q: escape(' '.join(q.split()), quote=False)
     return '\n'.join(['WEBVTT', ''] + [f"{k}\n{_clock(a)} --> {_clock(max(b, a + .001))}\n{text(q)} ({rank}: {score:.2f})\n" for k,(a,b,rank,q,score) in enumerate(cues, 1)])
 
+# %% ../nbs/24_moments.ipynb #c21e
 def write_moments(
     answers:list[dict], # query, sure, unknown (words), moments: [{start, end, score, scale, clip}, ...]
     about:dict, # video, duration, run, encoder: what else the json says

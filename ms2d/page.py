@@ -37,7 +37,7 @@ class App(Parameters):
     def check(self)->None:
         "Types and ranges"
         super().check()
-        self.between(top=(1, 100), limit=(1, 100_000), uploads=(1, 1000), total=(1, 1_000_000))
+        self.between(top=(1, 100), limit=(1, 100_000), uploads=(1, 10_000), total=(1, 1_000_000))
 
 # %% ../nbs/25_page.ipynb #c09
 class Choice(NamedTuple):

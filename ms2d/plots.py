@@ -14,7 +14,7 @@ import numpy as np, torch
 from .core import few, plain
 from .evaluator import standardise
 from .maps import to_square
-from .metrics import best_iou, temporal_iou, true_moments
+from .metrics import best_iou, true_moments
 from .training import Run
 
 # %% ../nbs/15_plots.ipynb #t02

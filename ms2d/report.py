@@ -118,7 +118,9 @@ def reliability(
 )->dict: # told, true: means; error: mean distance; bins: told, true, low and high end of its interval, queries
     "What was told against what came true"
     told,true = np.asarray(told, float),np.asarray(true, float)
-    if not len(told) == len(true) == len(videos) > 0: raise ValueError(f"one number, one outcome and one video a query are needed: got {len(told)}, {len(true)} and {len(videos)}")
+    if not len(told) == len(true) == len(videos) > 0:
+        raise ValueError(f"one number, one outcome and one video a query are needed: "
+            f"got {len(told)}, {len(true)} and {len(videos)}")
     bins = []
     for part in np.array_split(np.argsort(told, kind='stable'), groups):
         if not len(part): continue

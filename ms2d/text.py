@@ -7,7 +7,7 @@ __all__ = ['PAD', 'BOS', 'EOS', 'UNK', 'MARKS', 'tokenize', 'Vocabulary', 'encod
            'embedding', 'coverage', 'idf', 'WordEmbedding', 'weighted_mean', 'SentenceEncoder']
 
 # %% ../nbs/02_text.ipynb #c04
-import gzip, os, re, unicodedata, zlib
+import gzip, re, unicodedata, zlib
 from collections import Counter
 from pathlib import Path
 import numpy as np
@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from fastcore.basics import patch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
-from .core import few, need_file, reading
+from .core import need_file, reading
 from .dataset import _FREE, _RATIO, npz_array
 
 # %% ../nbs/02_text.ipynb #c07

@@ -6,7 +6,7 @@
 __all__ = ['MOST_PIXELS', 'HELD', 'TABLED', 'LOOKS', 'Video', 'Encoder', 'square', 'TFLite', 'open_encoder']
 
 # %% ../nbs/13_video.ipynb #c03
-import functools, hashlib, importlib, inspect, itertools, json, time
+import functools, hashlib, importlib, inspect, itertools, json
 from contextlib import contextmanager, ExitStack
 from dataclasses import dataclass
 from math import ceil, floor, inf
@@ -16,9 +16,8 @@ import numpy as np, torch
 from torch import Tensor
 from torch.nn import functional as F
 from fastcore.basics import patch
-from .core import THROWN, cause, few, file_hash, need_file, Parameters, project_root, reading, replacing
-from .dataset import _open_h5, open_features
-from .world import FPS, PIXELS, RATE, ClipNet, World, as_input, weights_hash
+from .core import THROWN, cause, few, file_hash, need_file, reading
+from .world import FPS, PIXELS, RATE, World, as_input, weights_hash
 
 # %% ../nbs/13_video.ipynb #c06
 MOST_PIXELS = 8192*8192 # of a frame
@@ -253,11 +252,13 @@ def frames(self:Video,
         size = size or _size(f, self.aspect if as_seen else 1., most)
         n = ceil(min(t1, end)*rate - .5 - 1e-9)                                    # samples before t1
         if n > k:
-            picture = _picture(f, *size)
+            with _ffmpeg(self.path): picture = _picture(f, *size)
             for k in range(k, n): yield picture
             k += 1
         if t1 >= end: break
-    if not k: yield _picture(f, *size)
+    if k: return
+    with _ffmpeg(self.path): picture = _picture(f, *size)
+    yield picture
 
 # %% ../nbs/13_video.ipynb #w01
 def _rising(frames, about):
@@ -310,6 +311,7 @@ def _leaps(self:Video, spans):
                 if _meets(x, a, b): yield x
                 if t1 > b + 1e-6: break
 
+# %% ../nbs/13_video.ipynb #w02a
 @patch
 def within(self:Video,
     spans, # start and end (s) of each; the same for the frame of one moment

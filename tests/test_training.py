@@ -1,5 +1,5 @@
 "Training as a cluster starts it: processes of their own, killed and resumed, and two that share their batches"
-import hashlib, json, os, shutil, signal, socket, subprocess, sys, time
+import hashlib, json, os, signal, socket, subprocess, sys, time
 from pathlib import Path
 import pytest, torch
 from ms2d.training import Config, Corpus, build, newest
@@ -139,6 +139,7 @@ def small_disk(tmp_path):
     yield mount
     subprocess.run(['umount', disk], capture_output=True)
 
+@pytest.mark.timeout(600)
 def test_a_full_disk_is_a_sentence(given, small_disk, tmp_path):
     "Clips are refused before they are written; a checkpoint that has no room leaves the one before, which a resumed run goes on from"
     disk = small_disk('200k')

@@ -2,6 +2,7 @@
 import ast, dataclasses, inspect, json, re
 from pathlib import Path
 import pytest
+from fuzz.run import Fuzzing
 from ms2d.comparison import Ablation
 from ms2d.extraction import Extraction, Pixels
 from ms2d.inspection import Inspection
@@ -19,7 +20,7 @@ def parameters_cell(notebook):
     assert all(lines), 'a parameter is `name: type = default # comment`'
     return [(m[1], m[2], ast.literal_eval(m[3]), m[4]) for m in lines]
 
-every_workbook = pytest.mark.parametrize('notebook, config', dict(train=Config, evaluate=Evaluation, data=Inspection, benchmark=Benchmark, ablation=Ablation, extract=Extraction, pixels=Pixels, retrieve=Retrieval, app=App).items())
+every_workbook = pytest.mark.parametrize('notebook, config', dict(train=Config, evaluate=Evaluation, data=Inspection, benchmark=Benchmark, ablation=Ablation, extract=Extraction, pixels=Pixels, retrieve=Retrieval, app=App, robustness=Fuzzing).items())
 
 @every_workbook
 def test_parameters_cell_equals_its_dataclass(notebook, config):
@@ -37,7 +38,7 @@ def test_a_word_that_papermill_takes_for_a_number(notebook, config):
     first,then = [''.join(c['source']) for c in cells(ROOT/'nbs'/f'{notebook}.ipynb') if c['cell_type']=='code'][:2]
     assert then.rstrip().endswith(f'cfg = {config.__name__}.from_namespace(globals())')
     texts = [n for n,hint,*_ in parameters_cell(notebook) if 'str' in hint]
-    assert len(texts)>=3 or notebook=='app'
+    assert len(texts)>=3 or notebook in ('app', 'robustness')
     for name in texts:
         for value in (7, 1e5, True, *[None]*('None' not in dict((p[0], p[1]) for p in parameters_cell(notebook))[name])):
             with pytest.raises(ValueError, match=rf'^{name} is {value} .*write -r {name} {value}'): config.from_namespace({name: value})

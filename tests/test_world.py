@@ -1,6 +1,5 @@
 "Making the embedded world, killed at any moment, by one process or by several"
 import json, os, random, signal, subprocess, sys, time
-from pathlib import Path
 import pytest
 from ms2d.core import file_hash, project_root
 from ms2d.world import World, is_made, read_about

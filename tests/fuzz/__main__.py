@@ -1,0 +1,4 @@
+"`python -m fuzz`"
+import sys
+from .run import main
+sys.exit(main())
