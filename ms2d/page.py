@@ -289,6 +289,7 @@ def show_page(
             for k,v in changes.items(): setattr(view, k, v)
     def hear(view, message, buffers):
         if message.get('what') == 'cancel': return page.stop.set()
+        if message.get('what') == 'again': return view.send_state()                  # what was sent before may be lost
         given = message | ({'data': bytes(buffers[0])} if buffers else {})
         line.submit(page.do, **given).add_done_callback(_report)
     page.show = show

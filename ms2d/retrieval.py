@@ -125,8 +125,9 @@ def own_world(
     if facts.get('encoder') != 'world': return None
     data = project_root()/'data'
     for about in [data/'world'/'world.json', *sorted(data.glob('*/world.json'))]:
-        if not (about.is_file() and (about.parent/'cnn.npz').is_file()): continue
-        if open_encoder(f'world:{about.parent}').checksum == facts['checksum']: return about.parent
+        try: encoder = open_encoder(f'world:{about.parent}')
+        except (FileNotFoundError, ValueError): continue                             # damaged, or of another version: not this one
+        if encoder.checksum == facts['checksum']: return about.parent
 
 def _open(what, facts):
     "The encoder `what` with the windows of `facts`"

@@ -1,5 +1,5 @@
 "The page as a person uses it: `make app` on a trained run and real videos, in a real Chromium"
-import http.server, os, re, shutil, signal, socket, subprocess, threading, time, urllib.error, urllib.request
+import http.server, json, os, re, shutil, signal, socket, subprocess, threading, time, urllib.error, urllib.request
 from pathlib import Path
 from types import SimpleNamespace
 import pytest
@@ -332,7 +332,7 @@ def test_nobody_else_gets_in(app, page, tmp_path):
     assert set(processes(app.folder/'temporary'))==before                             # none began, none ended
     choose(page, 'shapes')
 
-def test_twelve_at_once(app, chromium):
+def test_twelve_at_once(root, app, chromium):
     "Each with its own model and right answers; a thirteenth is told that there is no room"
     wanted = app.retriever.search(app.folder/'videos'/'shapes.mp4', 'a red box appears')
     began,context = time.monotonic(),chromium.new_context()
@@ -352,6 +352,7 @@ def test_twelve_at_once(app, chromium):
     size = processes(app.folder/'temporary').values()
     print(f'12 sessions answered in {time.monotonic() - began:.0f} s; {len(size)} kernels, {sum(size):.0f} MB, the largest {max(size):.0f} MB')
     assert sum(size)<13*500
+    (root/'reports'/'sessions.json').write_text(json.dumps(dict(sessions=len(pages), seconds=round(time.monotonic() - began), megabytes=round(sum(size)))))
     late = context.new_page()
     assert late.goto(app.url).status==503 and 'As many people as there is room for' in late.inner_text('body')
     pages.pop().close(run_before_unload=True)

@@ -4,7 +4,10 @@ const PIECE = 1 << 20
 // TALK: send what is to be done and wait for the `turn` that ends it; true: it was done, or goes on
 const talk = model => {
   const waiting = []
-  model.on('change:turn', () => waiting.shift()?.(['', 'busy'].includes(model.get('kind'))))
+  let seen = model.get('turn')
+  model.on('change:turn', () => { for (; seen < model.get('turn'); seen++) waiting.shift()?.(['', 'busy'].includes(model.get('kind'))) })
+  // an answer can be lost where a machine is busy: whoever waits asks for the state once more
+  setInterval(() => waiting.length && model.send({what: 'again'}), 20_000)
   return (message, ...buffers) => new Promise(done => { waiting.push(done); model.send(message, undefined, buffers) })
 }
 const upload = async (file, act, stopped) => {
