@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['DATASETS', 'SPLITS', 'LONGEST', 'FACTS', 'Sample', 'timed', 'Annotations', 'read_annotations', 'summary', 'Split',
            'named_split', 'split_title', 'FeatureStore', 'HDF5Features', 'npy_array', 'npz_array', 'read_rows',
-           'FolderFeatures', 'open_features', 'describe', 'same_encoder', 'match', 'hold_out', 'validation_split']
+           'FolderFeatures', 'open_features', 'checked_facts', 'describe', 'same_encoder', 'match', 'hold_out',
+           'validation_split']
 
 # %% ../nbs/01_dataset.ipynb #c04
 import csv, hashlib, io, os, re, zipfile
@@ -633,14 +634,7 @@ def facts(self:HDF5Features)->dict: # as `FeatureStore.facts`
     keys = (*FACTS, 'rows_per_second', 'opened_as')
     with reading(self.path): said = _stated([self.h5], self.path, keys)
     if 'encoder' not in said: return {}
-    for k in keys:
-        text = k in ('encoder', 'checksum', 'opened_as')
-        if k not in said and k in FACTS:
-            raise ValueError(f"{self.path}: it says its encoder, but not the attribute {k}: extract it again, or "
-                             f"remove `encoder`")
-        if text and not isinstance(said.get(k, ''), str):
-            raise ValueError(f"{self.path}: attribute {k} is {shown(said[k])}: text is needed")
-        if not text and k in said: _amount(said[k], k, self.path)
+    checked_facts(said, self.path)
     # the embedded world keeps its encoder beside its features
     return dict(opened_as=f"{said['encoder']}:{self.path.absolute().parent}") | said
 
@@ -751,6 +745,22 @@ def open_features(
 
 # %% ../nbs/01_dataset.ipynb #c64b
 FACTS = ('encoder', 'checksum', 'frames_per_second', 'window', 'stride')
+
+def checked_facts(
+    facts:dict, # of an encoder, from a file; {}: not known
+    where:str|Path, # the file
+)->dict: # the same
+    "Refuse facts of an encoder that are not what they are called"
+    if not facts: return facts
+    if not isinstance(facts, dict): raise ValueError(f"{where}: its encoder is {shown(facts)}: {', '.join(FACTS)} are needed")
+    if lacking := [k for k in FACTS if k not in facts]:
+        raise ValueError(f"{where} says its encoder, but not {few(lacking)}: extract it again, or remove `encoder`")
+    for k in ('encoder', 'checksum', 'opened_as'):
+        if not isinstance(facts.get(k, ''), str): raise ValueError(f"{where}: {k} of its encoder is {shown(facts[k])}: text is needed")
+    for k in ('frames_per_second', 'window', 'stride', 'rows_per_second'):
+        if type(x := facts.get(k, 1)) not in (int, float) or not 0 < x <= 100_000:
+            raise ValueError(f"{where}: {k} of its encoder is {shown(facts[k])}: more than 0 and at most 100,000 is needed")
+    return facts
 
 def describe(
     facts:dict, # of an encoder

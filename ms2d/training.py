@@ -998,7 +998,7 @@ def read_checkpoint(
     path:Path, # last.ckpt or previous.ckpt
 )->dict: # what `Learner.on_save_checkpoint` and Lightning wrote
     "A whole checkpoint, or an error that names it; it runs no code, whatever the file says"
-    do = 'damaged or cut off? Use another checkpoint, or train again'
+    do = 'damaged or cut off? Use another checkpoint, or train again with resume=False'
     with reading(need_file(path), 'is no checkpoint', do): archive = _checked(path)
     with reading(path, 'is no checkpoint of ms2d', do, because=_UNSAFE):
         with warnings.catch_warnings(action='ignore'): state = torch.load(archive, map_location='cpu', weights_only=True)
@@ -1020,6 +1020,10 @@ def _same_shapes(cfg, ms2d, weights):
         raise ValueError('vectors, words and features do not fit together')
     if not len(MARKS) <= ms2d['spoken'] <= len(ms2d['words']) == len(text):
         raise ValueError(f"{len(ms2d['words'])} words have {len(text)} vectors")
+    held = sum(v.numel() for v in weights.values())
+    asked = dict(dim=cfg.maps*cfg.layers*cfg.dim**2, align_dim=cfg.align*cfg.heads*cfg.align_dim)
+    if big := [k for k,v in asked.items() if v > held]: raise ValueError(f"{few(big)} asks for more numbers than there are weights")
+    if not weights['horizon'] > 0: raise ValueError('the longest training video has no length')
     with torch.random.fork_rng(devices=[]): model = MS2D(cfg, len(norm), text, known, ms2d['spoken'])
     own = {k: (v.shape, v.dtype) for k,v in model.state_dict().items()}
     lacking = sorted(own.keys() - weights.keys())
@@ -1070,7 +1074,7 @@ def newest(
             continue
         if damaged: print(f"{damaged[0]}. Going on from {path.name}, epoch {state['epoch']+1}")
         return path, state
-    if damaged: raise ValueError(f"{folder}: no checkpoint can be read: {'; '.join(damaged)}. Train again with resume=False")
+    if damaged: raise ValueError(f"{folder}: no checkpoint can be read: {'; '.join(damaged)}")
 
 def check_resume(
     cfg:Config, # resolved

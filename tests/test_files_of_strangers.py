@@ -199,9 +199,9 @@ def test_bounds_leave_room_for_what_is_real():
         with pytest.raises(ValueError, match='MB are stored'): _bounded(need, stored, 'f')
 
 @pytest.mark.parametrize('facts,says', [
-    ({}, 'but not the attribute checksum'),
-    (dict(checksum=3, frames_per_second=4., window=4, stride=2), 'attribute checksum is 3'),
-    (dict(checksum='x', frames_per_second='4', window=4, stride=2), 'attribute frames_per_second is'),
+    ({}, 'but not checksum'),
+    (dict(checksum=3, frames_per_second=4., window=4, stride=2), 'checksum of its encoder is 3'),
+    (dict(checksum='x', frames_per_second='4', window=4, stride=2), 'frames_per_second of its encoder is'),
     (dict(checksum='x', frames_per_second=[4., 5.], window=4, stride=2), 'one number is needed')])
 def test_facts_of_an_encoder(facts, says, tmp_path):
     path = h5(tmp_path/'f.hdf5', lambda f: f.attrs.update(encoder='world', **facts))

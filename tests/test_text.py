@@ -14,7 +14,8 @@ def text_stays_text(report, ran):
 def test_what_is_alive_is_found(tmp_path):
     "The look at a report sees what it is there to see"
     frame = pd.DataFrame([dict(query=EVIL)])
-    for html,n in ((frame.style.to_html(), 2), (frame.to_html(), 1), (frame.to_html(classes='mathjax_ignore'), 0), (f'<video title="{EVIL}">', 1), (f'<script>let x = "MARK"</script>', 1)):
+    with pd.option_context('display.html.use_mathjax', True): formula = frame.to_html()     # `theme`, called by another test, turns it off
+    for html,n in ((frame.style.to_html(), 2), (formula, 1), (frame.to_html(classes='mathjax_ignore'), 0), (f'<video title="{EVIL}">', 1), ('<script>let x = "MARK"</script>', 1)):
         nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell('', outputs=[nbformat.v4.new_output('display_data', {'text/html': html})])])
         nbformat.write(nb, tmp_path/'r.ipynb')
         assert len(alive(tmp_path/'r.ipynb')[0])>=n and bool(alive(tmp_path/'r.ipynb')[0])==bool(n), html
