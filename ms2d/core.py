@@ -331,6 +331,13 @@ def _fits(value, hint):
     if hint is int: return type(value) is int and abs(value) < 2**63
     return type(value) is hint
 
+def _want(value, hint):
+    "What is needed instead"
+    kinds = typing.get_args(hint) or (hint,)
+    if type(value) in (int, float) and float in kinds: return 'a finite number'
+    if type(value) is int and int in kinds: return 'a number below 2^63'
+    return getattr(hint, '__name__', str(hint))
+
 def _hint(name, value, hint):
     "What to write instead of a value of the wrong type"
     want = getattr(hint, '__name__', str(hint))
@@ -348,8 +355,7 @@ class Parameters:
         "Raise a readable error for a value of the wrong type, or a number that is not finite"
         for name,hint in typing.get_type_hints(type(self)).items():
             if _fits(v := getattr(self, name), hint): continue
-            want = 'a finite number' if hint is float and isinstance(v, (int, float)) and not isinstance(v, bool) else getattr(hint, '__name__', str(hint))
-            raise ValueError(f"{name} is {shown(v)} ({type(v).__name__}), {want} is needed" + _hint(name, v, hint))
+            raise ValueError(f"{name} is {shown(v)} ({type(v).__name__}), {_want(v, hint)} is needed{_hint(name, v, hint)}")
         for name,v in vars(self).items():
             if isinstance(v, str) and '\0' in writable(v, name, 'parameters'): raise ValueError(f"{name} is {shown(v)}: a zero byte is no text")
 
