@@ -100,14 +100,16 @@ def page(app, chromium):
     "The page, just opened; whatever it asks for is asked of this machine, and nothing fails in it"
     context,asked,wrong = chromium.new_context(viewport=dict(width=1280, height=900)),[],[]
     page = context.new_page()
-    page.set_default_timeout(200_000)                                               # a machine may be busy with other tests
+    page.set_default_timeout(400_000)                                               # a machine may be busy with other tests
     page.on('request', lambda r: asked.append(r.url))
     page.on('pageerror', lambda e: wrong.append(str(e)))
-    page.goto(app.url)
-    page.get_by_label('Video', exact=True).wait_for()
-    yield page
-    page.close()
-    context.close()
+    try:
+        page.goto(app.url)
+        page.get_by_label('Video', exact=True).wait_for()
+        yield page
+    finally:                                                                        # a page that stays open keeps its kernel
+        page.close()
+        context.close()
     assert not wrong and not [u for u in asked if not u.startswith((app.site, 'data:', 'blob:'))]
 
 def clock(t): return f'{int(round(t, 1)//60)}:{round(t, 1) % 60:04.1f}'
