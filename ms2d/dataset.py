@@ -124,6 +124,7 @@ def _lengths(path):
     rows = csv.DictReader(io.StringIO(text, newline=''), strict=True)
     with reading(path, 'is no csv', 'a quote or a comma too many?'):
         names,found = rows.fieldnames or [],[(rows.line_num, r) for r in rows]
+    if len({*names}) < len(names): raise ValueError(f"{path}: a column comes twice: {shown(names)}")
     if not {'id', 'length'} <= set(names):
         raise ValueError(f"{path}: columns `id` and `length` are needed, got {shown(names)}")
     for n,r in found:
@@ -279,7 +280,7 @@ def _qvhighlights(folder):
     "QVHighlights' jsonl files"
     ann = Annotations()
     for split,names in _QVHIGHLIGHTS.items():
-        there = [p for n in names if (p := Path(folder)/f'highlight_{n}.jsonl').is_file()]
+        there = [p for n in names if os.path.lexists(p := Path(folder)/f'highlight_{n}.jsonl')]
         if there: _jsonl(there[0], ann, split, untimed=True)
     if not ann: raise FileNotFoundError(f"no query in {folder}: qvhighlights reads highlight_{{train,val}}_release.jsonl and "
                                         "highlight_test_with_gt.jsonl or highlight_test_release.jsonl there")

@@ -6,13 +6,13 @@
 __all__ = ['find_videos', 'Extracted', 'extract_video', 'Extraction', 'merge', 'extract', 'Pixels']
 
 # %% ../nbs/21_extraction.ipynb #c03
-import functools, hashlib, os, shutil, time
+import functools, hashlib, os, shutil, time, unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 import numpy as np, torch
-from .dataset import DATASETS, FACTS, _open_h5, open_features, same_encoder
+from .dataset import DATASETS, FACTS, open_features, same_encoder
 from .sweep import run_all
-from .core import SUFFIXES, THROWN, Parameters, cause, need_file, reading, replacing, stem
+from .core import SUFFIXES, THROWN, Parameters, cause, locked, need_file, reading, replacing, stem
 from .video import Video, open_encoder
 
 # %% ../nbs/21_extraction.ipynb #c06
@@ -131,8 +131,10 @@ def merge(
         with h5py.File(new, 'w') as out:
             out.attrs.update(facts)
             if features.exists():
-                with _open_h5(features) as old:
-                    for k in old: old.copy(k, out)
+                old = open_features(features, check=False)
+                for k in old.ids:
+                    old.array(k)                                                    # refused if its rows are in another file
+                    out.copy(old.node(k), out, name=k)
             for name,p in _whole(parts):
                 with h5py.File(p) as h: h.copy('rows', out, name=name)
     shutil.rmtree(parts)
@@ -146,7 +148,7 @@ def _done(features, parts, facts):
         old = open_features(features, check=False)
         if not old.facts: raise ValueError(f"{features} exists and does not say which encoder made it: name another file")
         same_encoder(facts, old.facts, features.name)
-        have |= set(map(stem, old.ids))
+        have |= {*old.ids, *(unicodedata.normalize('NFC', k) for k in old.ids)}
     for name,p in _whole(parts):
         with h5py.File(p) as h: fits = all(h['rows'].attrs.get(k) == facts[k] for k in FACTS[1:])
         if fits and name not in have: have.add(name)
@@ -166,17 +168,18 @@ def extract(
     "Extract what is not there yet, and merge"
     videos,features = find_videos(cfg.videos),Path(cfg.features).absolute()
     facts,parts = open_encoder(*cfg.ask).facts,features.with_name(features.name + '.parts')
-    done = _done(features, parts, facts)
-    ended = {name: out for name,p in videos.items() if (out := _unnamable(name, p))}
-    jobs = {name: (str(p.absolute()), cfg.ask, str(_part(parts, name))) for name,p in videos.items() if name not in done | ended.keys()}
-    parts.mkdir(parents=True, exist_ok=True)
-    # the longest first: no worker is left alone with it at the end
-    jobs = dict(sorted(jobs.items(), key=lambda j: -_size(videos[j[0]])))
-    lost = lambda name: Extracted(name, 'failed', last=f'{videos[name]}: its worker died twice: damaged, or too large for the memory? Convert it with FFmpeg')
-    if jobs: ended |= run_all(extract_video, jobs, cfg.scheduler, cfg.workers, say, lost)
-    if any(_whole(parts)): merge(parts, features, dict(facts, opened_as=cfg.ask[0]))
-    else: shutil.rmtree(parts)
-    if not features.exists(): raise ValueError(f"none of the {len(videos)} files of {cfg.videos} can be read; the first: {next(iter(ended.values())).last}")
+    with locked(features):
+        done = _done(features, parts, facts)
+        ended = {name: out for name,p in videos.items() if (out := _unnamable(name, p))}
+        jobs = {name: (str(p.absolute()), cfg.ask, str(_part(parts, name))) for name,p in videos.items() if name not in done | ended.keys()}
+        parts.mkdir(parents=True, exist_ok=True)
+        # the longest first: no worker is left alone with it at the end
+        jobs = dict(sorted(jobs.items(), key=lambda j: -_size(videos[j[0]])))
+        lost = lambda name: Extracted(name, 'failed', last=f'{videos[name]}: its worker died twice: damaged, or too large for the memory? Convert it with FFmpeg')
+        if jobs: ended |= run_all(extract_video, jobs, cfg.scheduler, cfg.workers, say, lost)
+        if any(_whole(parts)): merge(parts, features, dict(facts, opened_as=cfg.ask[0]))
+        else: shutil.rmtree(parts)
+        if not features.exists(): raise ValueError(f"none of the {len(videos)} files of {cfg.videos} can be read; the first: {next(iter(ended.values())).last}")
     return [ended.get(n) or Extracted(n, 'skipped') for n in videos]
 
 # %% ../nbs/21_extraction.ipynb #p26

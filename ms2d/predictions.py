@@ -139,23 +139,39 @@ def _refuse(line, key):
     line.qid,line.flaw = None,(_OTHER_VIDEO if other_video else _OTHER_SENTENCE, shown(line.query or line.vid))
 
 # %% ../nbs/16_predictions.ipynb #c12a
+def _named(line, asked, said):
+    "The one query that the text of a line names; None: it names none, or several"
+    fits = asked.get(line.key, []) if line.vid else said.get(line.key[1], [])
+    # of two that differ in a capital or a mark the one as it is written
+    fits = [s for s in fits if s.query.strip() == line.query.strip()] or fits
+    return fits[0] if len(fits) == 1 else None
+
+def _about_another(line, s, key, asked, said):
+    "Does a line say that it is not about `s`, whose text this is?"
+    if _differs(line.key, key): return True
+    other = _named(line, asked, said) if line.query and line.query.strip() != s.query.strip() else None
+    return bool(other) and other.qid != s.qid and other.query.strip() == line.query.strip()
+
 def _name(lines, samples):
     "Give lines whose qids are unknown, or those of other sentences, the queries that they are about; -> notes"
-    of,asked = {s.qid: _key(s.vid, s.query) for s in samples},{}
-    for s in samples: asked.setdefault(of[s.qid], []).append(s)
-    known = [l for l in lines if l.qid in of]
-    wrong = [l for l in known if _differs(l.key, of[l.qid])]
-    if known and not wrong: return []
-    right = any(l.key == of[l.qid] and len(asked[l.key]) == 1 for l in known)
-    by_itself = not known or not right and all(l.vid and l.query for l in lines)
+    of,asked,said,by = {s.qid: _key(s.vid, s.query) for s in samples},{},{},{s.qid: s for s in samples}
+    for s in samples:
+        asked.setdefault(of[s.qid], []).append(s)
+        said.setdefault(of[s.qid][1], []).append(s)
+    known,unknown = [l for l in lines if l.qid in of],[l for l in lines if l.qid not in of]
+    wrong = [l for l in known if _about_another(l, by[l.qid], of[l.qid], asked, said)]
+    right = any(l.key == of[l.qid] and len(asked[l.key]) == 1 and l not in wrong for l in known)
+    by_itself = not known or wrong and not right and all(l.vid and l.query for l in lines)
     if by_itself: _by_text(lines, asked)
     else:
-        for l in wrong: l.qid = asked[l.key][0].qid if len(asked.get(l.key, ())) == 1 else l.qid
-    left = [l for l in wrong if _differs(l.key, of[l.qid])]
+        for l in [*wrong, *unknown]:
+            if l.query and (s := _named(l, asked, said)): l.qid = s.qid
+    left = [l for l in wrong if _about_another(l, by[l.qid], of[l.qid], asked, said)]
     for l in left: _refuse(l, of[l.qid])
     if not known: return ['no qid of the file is known: lines were matched by video and sentence']
-    moved,which = (len(wrong),'all lines') if by_itself else (len(wrong) - len(left),'these')
-    note = f'{moved:,} lines have the qid of another sentence: {which} were matched by video and sentence'
+    found = sum(l.qid in of for l in unknown)
+    moved,which = (len(wrong),'all lines') if by_itself else (len(wrong) - len(left) + found,'these')
+    note = f'{moved:,} lines have the qid of another sentence, or an unknown one: {which} were matched by their text'
     return [note] if moved else []
 
 # %% ../nbs/16_predictions.ipynb #c15

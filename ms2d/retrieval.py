@@ -14,7 +14,7 @@ import numpy as np, torch
 from fastcore.basics import patch
 from .alignment import video_match
 from .core import few, need_file, number, project_root, reading, sentence, shown
-from .dataset import checked_facts, describe, open_features, read_rows, same_encoder
+from .dataset import _beside, checked_facts, describe, open_features, read_rows, same_encoder
 from .extraction import SUFFIXES, Extraction, extract, find_videos
 from .maps import long_counts, pool_clips, spans
 from .ranking import best_moments
@@ -142,7 +142,7 @@ def rate(self:Retriever)->float:
 # %% ../nbs/23_retrieval.ipynb #c13
 @patch
 def rows(self:Retriever,
-    video:str|Path|np.ndarray, # a video file, a name in the feature file, a .npy or .npz file, or rows (T, D)
+    video:str|Path|np.ndarray, # a video file, a name in the feature file, a .npy, .npz or .h5 file, or rows (T, D)
     tick=None, # hears how far the reading of a video file is, see `Video`
 )->tuple[np.ndarray, float, float]: # feature rows (T, D) float32; rows per second and duration (s), 0 where nobody says
     "The features of a video"
@@ -153,16 +153,19 @@ def rows(self:Retriever,
         with np.errstate(over='ignore'): rows = video.astype(np.float32)
     elif not isinstance(video, (str, Path)) or not str(video):
         raise ValueError(f"video is {shown(video)}: a video file, a name in the feature file, "
-            f"a .npy or .npz file, rows (T, D), or what `encode` gave is needed")
-    elif (path := Path(video)).suffix.lower() in ('.npy', '.npz'):
+            f"a .npy, .npz or .h5 file, rows (T, D), or what `encode` gave is needed")
+    elif (path := Path(video)).suffix.lower() in ('.npy', '.npz', '.h5', '.hdf5'):
         rows = read_rows(need_file(path, 'features are looked for there: name another file'))
+        said = _beside(path)
+        rate,seconds = rate or said.get('rows_per_second', 0.),said.get('seconds', 0.)
     elif os.path.isfile(path):
         file = Video(path, tick)
         rows,rate,seconds = self.reader.rows(file.frames(self.reader.rate, self.reader.most)),self.reader.facts['rows_per_second'],file.seconds
     elif path.suffix[1:].lower() in SUFFIXES: need_file(path, f'name a video file (names in {self.features} have no suffix)')
     else: rows,rate,seconds = (f(str(video)) for f in (self.store.rows, self.store.rate, self.store.seconds))
     if rows.ndim != 2 or not rows.size or not np.isfinite(rows).all():
-        raise ValueError(f"feature rows are finite numbers (T, D) with T >= 1, got shape {rows.shape}")
+        raise ValueError(f"feature rows are finite numbers (T, D) with T >= 1, got shape {rows.shape}"
+            + (f" with NaN or Inf, first in row {int((~np.isfinite(rows).all(1)).argmax())}" if rows.ndim == 2 and rows.size else ''))
     return rows, rate, seconds
 
 # %% ../nbs/23_retrieval.ipynb #c13b
@@ -188,7 +191,7 @@ def seconds_of(
 # %% ../nbs/23_retrieval.ipynb #c13d
 @patch
 def encode(self:Retriever,
-    video:str|Path|np.ndarray, # a video file, a name in the feature file, a .npy or .npz file, or rows (T, D)
+    video:str|Path|np.ndarray, # a video file, a name in the feature file, a .npy, .npz or .h5 file, or rows (T, D)
     duration:float=0., # s; 0: the file's own, or the rows at their rate
     tick=None, # hears how far the reading of a video file is, see `Video`
 )->Encoded: # takes the place of the video in `search`
@@ -260,7 +263,7 @@ def answer(self:Retriever,
 # %% ../nbs/23_retrieval.ipynb #c19b
 @patch
 def search(self:Retriever,
-    video:str|Path|np.ndarray|Encoded, # a video file, a name in the feature file, a .npy or .npz file, rows (T, D), or what `encode` gave
+    video:str|Path|np.ndarray|Encoded, # a video file, a name in the feature file, a .npy, .npz or .h5 file, rows (T, D), or what `encode` gave
     query:str, # what to look for
     top:int=5, # moments to return
     duration:float=0., # of the video, s; 0: the file's own, or from the rows and their rate

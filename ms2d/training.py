@@ -194,7 +194,7 @@ def world_folder(
 def _fingerprint(store, durations, counts, trained, components):
     "What pooled clips depend on, as 20 hexadecimal digits"
     from ms2d import alignment, maps
-    files = sorted(store.path.iterdir()) if store.path.is_dir() else [store.path]
+    files = sorted(store.files.values()) if store.path.is_dir() else [store.path]
     stats = [(str(p.resolve()), (s := p.stat()).st_size, s.st_mtime_ns) for p in files]
     code = [Path(m.__file__).read_text() for m in (alignment, maps)]
     return hashlib.blake2b(json.dumps([stats, store.rows_per_second, durations, counts, sorted(trained), components, code]).encode(), digest_size=10).hexdigest()

@@ -359,8 +359,9 @@ def test_twelve_at_once(root, app, chromium):
     assert late.goto(app.url).status==503 and 'As many people as there is room for' in late.inner_text('body')
     pages.pop().close(run_before_unload=True)
     until(lambda: late.goto(app.url, wait_until='commit').status==200)
+    for page in [late, *pages]: page.close(run_before_unload=True)
+    until(lambda: len(processes(app.folder/'temporary'))<=2)                        # those of closed pages end
     context.close()
-    until(lambda: len(processes(app.folder/'temporary'))<=2, 400)                   # those of closed pages end
 
 def test_no_ending_leaves_anything(root, app, tmp_path):
     "SIGKILL of the server: its kernels end, its files go at the next start. SIGTERM of make, SIGKILL of make: nothing is left"
