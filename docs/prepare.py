@@ -19,7 +19,7 @@ class AddDocs(add_show_docs):
         super().begin()
         cells = self.nb.cells
         classes = [o for cell in filter(is_export, cells) for o in cell.parsed_() if isinstance(o, ast.ClassDef)]
-        methods = {c.name: [o.name for o in c.body if isinstance(o, ast.FunctionDef) and o.name[0]!='_'] for c in classes}
+        methods = {c.name: [o.name for o in c.body if isinstance(o, (ast.FunctionDef, ast.AsyncFunctionDef)) and o.name[0]!='_'] for c in classes}
         shown = {cell.source for cell in cells}
         for i,cell in reversed(list(enumerate(cells))):
             name = cell.source.removeprefix('show_doc(').removesuffix(')')

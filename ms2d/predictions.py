@@ -8,7 +8,6 @@ __all__ = ['write_predictions', 'Line', 'read_predictions', 'Evaluation']
 # %% ../nbs/16_predictions.ipynb #c03
 import json, unicodedata
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 import numpy as np
 from .core import few, label, need_file, number, Parameters, parse_json, replacing, sentence, shown, stem
@@ -54,10 +53,7 @@ class Line:
     flaw:tuple = () # kind and what was got; (): none
     duration:float|None = None # of the video, seconds, where the file says it
 
-    @cached_property
-    def key(self)->tuple: # of text; '' for what it does not say
-        "Video and sentence, as they are compared"
-        return _key(self.vid, self.query)
+    def __post_init__(self): self.key = _key(self.vid, self.query) # as lines and queries are compared
 
 # %% ../nbs/16_predictions.ipynb #c09b
 _MOST = 100_000 # windows of a query: more are an accident

@@ -36,7 +36,7 @@ class Video:
 
     def __repr__(self): return f'Video({self.path.name}' + (f': {self.seconds:.2f} s)' if self.seconds else ')')
 
-    @functools.cached_property
+    @property
     def claimed(self)->float: # s; 0: it does not say
         "How long the file says it is, known before a frame is decoded"
         with self._opened() as (file,stream): return _claim(file, stream)
