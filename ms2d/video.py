@@ -130,7 +130,9 @@ def _sorted(frames):
 # %% ../nbs/13_video.ipynb #c11a
 def _jump(path, last, t): return ValueError(f"{path}: time stamps jump from {last:.0f} to {t:.0f} s: damaged? Convert it with FFmpeg, or cut it in two")
 
-def _still(begin, end, claimed): return end < claimed + 1 and end - begin <= 86_400          # may one frame be seen that long? s
+def _still(begin, end, claimed):
+    "May one frame be seen that long? A day where the file says how long it is, two hours where that cannot be told"
+    return end < claimed + 1 and end - begin <= (86_400 if claimed < inf else 7200)
 
 def _clocked(stamps, zero, step, path, claimed, last):
     "(seconds or None, frame): seconds count from `zero` and never go back"
@@ -174,7 +176,9 @@ TABLED = 'mov matroska avi asf flv'.split() # containers that say how long they 
 def _run(self:Video, file, stream, frames, zero, about, last=None):
     "Start and end (s) of each frame from here on, and the frame; `last` is None where the file begins"
     step,claimed = 1/_rate(stream), _claim(file, stream)
-    known = claimed if file.format.name.split(',')[0] in TABLED else 0.
+    kind = file.format.name.split(',')[0]
+    # how long an mp4 is FFmpeg reckons by the order of decoding; what it says of each frame stands in its table
+    known = inf if kind == 'mov' else claimed if kind in TABLED else 0.
     self.aspect = float(stream.sample_aspect_ratio or 1)
     f,heard,seen = None,-inf,0
     for t,new in _stamped(frames, zero, step, self.path, known, last):
