@@ -261,7 +261,11 @@ def parse_json(
     try: return json.loads(text, object_pairs_hook=_once)
     except json.JSONDecodeError as e:
         raise ValueError(f"{where}: not json: {e.msg} at line {e.lineno}, column {e.colno}: cut off, or edited by hand?") from None
-    except (ValueError, RecursionError) as e: raise ValueError(f"{where}: {'nested too deeply' if isinstance(e, RecursionError) else e}") from None
+    except RecursionError: raise ValueError(f"{where}: nested too deeply") from None
+    except ValueError as e:
+        # what Python says of a long number is advice for programmers
+        what = 'a number of thousands of digits' if 'int_max_str_digits' in str(e) else e
+        raise ValueError(f"{where}: {what}") from None
 
 # %% ../nbs/00_core.ipynb #c21
 def number(
