@@ -135,10 +135,10 @@ def reader(self:Retriever)->Encoder:
 @patch(as_prop=True)
 def rate(self:Retriever)->float:
     "Rows per second of the training features, 0 where nobody says"
-    facts = {} if self.cfg.rows_per_second else self.origin
-    if not facts and not self.cfg.rows_per_second and self.features and Path(self.features).exists(): return self.store.rate(self.store.ids[0])
-    if not facts: return self.cfg.rows_per_second
-    return facts.get('rows_per_second', 0.) or facts['frames_per_second']/facts['stride']
+    if self.cfg.rows_per_second: return self.cfg.rows_per_second
+    if facts := self.origin: return facts.get('rows_per_second', 0.) or facts['frames_per_second']/facts['stride']
+    there = self.features and Path(self.features).exists()
+    return self.store.rate(self.store.ids[0]) if there else 0.
 
 # %% ../nbs/23_retrieval.ipynb #c13
 @patch
