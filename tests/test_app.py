@@ -4,7 +4,8 @@ from pathlib import Path
 from types import SimpleNamespace
 import pytest
 from ms2d.retrieval import Retriever
-from ms2d.training import Config, train
+from ms2d.config import Config
+from ms2d.training import train
 from test_odd_videos import film
 
 BROWSER = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)

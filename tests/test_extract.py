@@ -3,7 +3,7 @@ import json, os, random, re, shutil, signal, subprocess, sys, time
 from pathlib import Path
 import h5py, numpy as np, psutil
 import pytest
-from ms2d.dataset import open_features
+from ms2d.features import open_features
 from ms2d.extraction import Extraction, extract
 from ms2d.world import write_video
 from workbooks import ROOT, cells, papermill

@@ -2,13 +2,15 @@
 import json, subprocess, sys, unicodedata
 import av, h5py, numpy as np, pytest
 from fuzz.seeds import Seeds
-from ms2d.dataset import open_features, read_annotations
+from ms2d.dataset import read_annotations
+from ms2d.features import open_features
 from ms2d.inspection import inspect_annotations, inspect_features, inspect_words, survey
 from ms2d.metrics import evaluate
 from ms2d.predictions import read_predictions, write_predictions
 from ms2d.retrieval import Retriever
-from ms2d.text import load_vectors
-from ms2d.video import Video, open_encoder
+from ms2d.words import load_vectors
+from ms2d.video import Video
+from ms2d.encoders import open_encoder
 
 ROWS = np.random.default_rng(0).normal(size=(6, 4)).astype('f4')
 WORDS = 'a man walks home with the dog and sits down on one red chair'.split()
@@ -226,7 +228,7 @@ def test_a_byte_order_mark(tmp_path):
 # 9, 10: answers
 def test_answers_are_distinct(good):
     "9: no two answers to a question are one moment"
-    from ms2d.metrics import temporal_iou
+    from ms2d.overlap import temporal_iou
     trained = Retriever(good/'run')
     for vid in trained.store.ids:
         spans = trained.search(vid, 'the red star spins')[['start', 'end']].values

@@ -5,9 +5,10 @@ from fractions import Fraction
 from pathlib import Path
 import av, numpy as np
 import pytest
-from ms2d.dataset import open_features
+from ms2d.features import open_features
 from av.stream import Disposition
-from ms2d.extraction import SUFFIXES, Extraction, extract, extract_video
+from ms2d.core import SUFFIXES
+from ms2d.extraction import Extraction, extract, extract_video
 from ms2d.moments import cut
 from ms2d.video import Video
 

@@ -3,8 +3,11 @@ import json
 from pathlib import Path
 import numpy as np
 import pytest
-from ms2d.training import Config, train
-from ms2d.world import render, script, write_video
+from ms2d.config import Config
+from ms2d.training import train
+from ms2d.world_pictures import render
+from ms2d.world_sentences import script
+from ms2d.world import write_video
 from workbooks import TINY, cells, papermill
 
 pytestmark = pytest.mark.timeout(900) # each is a whole workbook with processes of its own

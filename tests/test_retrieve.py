@@ -1,9 +1,12 @@
 "From a video file to moments as a user gets them: the workbook, what it leaves, and what it says to a mistake"
 import csv, json, re, shutil
 import numpy as np, pytest, torch
-from ms2d.training import Config, train
+from ms2d.config import Config
+from ms2d.training import train
 from ms2d.video import Video
-from ms2d.world import render, script, write_video
+from ms2d.world_pictures import render
+from ms2d.world_sentences import script
+from ms2d.world import write_video
 from workbooks import ROOT, TINY, cells, papermill
 
 @pytest.fixture(scope='module')

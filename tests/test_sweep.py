@@ -2,7 +2,7 @@
 import os, signal, time
 from threading import Thread
 import nbformat, pytest
-from ms2d.sweep import run_name, sweep
+from ms2d.comparison import run_name, sweep
 
 @pytest.fixture
 def slow_square(tmp_path):

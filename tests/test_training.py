@@ -2,7 +2,10 @@
 import hashlib, json, os, signal, socket, subprocess, sys, time
 from pathlib import Path
 import pytest, torch
-from ms2d.training import Config, Corpus, build, newest
+from ms2d.config import Config
+from ms2d.corpus import Corpus
+from ms2d.model import build
+from ms2d.checkpoint import newest
 from ms2d.core import project_root
 from workbooks import TINY, papermill
 

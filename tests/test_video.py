@@ -3,7 +3,8 @@ import json
 from pathlib import Path
 import numpy as np
 import pytest
-from ms2d.video import Video, open_encoder
+from ms2d.video import Video
+from ms2d.encoders import open_encoder
 
 @pytest.fixture(scope='module')
 def movinet(shared):

@@ -10,7 +10,7 @@ from ms2d.moments import Retrieval
 from ms2d.page import App
 from ms2d.predictions import Evaluation
 from ms2d.speed import Benchmark
-from ms2d.training import Config
+from ms2d.config import Config
 from workbooks import ROOT, TINY, cells, papermill
 
 def parameters_cell(notebook):

@@ -51,7 +51,7 @@ class Readers:
 
     # features
     def features(self, folder, says):
-        from ms2d.dataset import describe, open_features, same_encoder
+        from ms2d.features import describe, open_features, same_encoder
         store = open_features(only(folder))
         for name in store.ids:
             x = store.rows(name)
@@ -75,7 +75,7 @@ class Readers:
 
     # vectors
     def vectors(self, folder, says):
-        from ms2d.text import load_vectors
+        from ms2d.words import load_vectors
         found = load_vectors(only(folder), [' '.join(WORDS)], 8)
         x = np.stack([found[w] for w in WORDS if w in found])
         need(np.isfinite(x).all() and x.shape[1] == 8, f'vectors {x.shape}')
@@ -88,7 +88,7 @@ class Readers:
         return self.good('samples', lambda: read_annotations('activitynet_captions', self.world)['test'])
 
     def predictions(self, flaws, folder, says):
-        from ms2d.metrics import under_all
+        from ms2d.protocols import under_all
         from ms2d.predictions import read_predictions
         answers, notes = read_predictions(only(folder), self.samples, flaws)
         for windows in answers.values(): need(np.isfinite(windows).all(), 'a window is not finite')
@@ -144,7 +144,8 @@ class Readers:
         need(self.answers(folder) == want, 'other answers')
 
     def weights(self, folder):
-        from ms2d.training import Config, check_resume, newest
+        from ms2d.config import Config
+        from ms2d.checkpoint import check_resume, newest
         path, state = newest(folder)
         check_resume(Config(**state['ms2d']['config']), path, state, {})
         return state['epoch'], torch.cat([v.double().flatten() for v in state['state_dict'].values()]).tolist()

@@ -3,7 +3,8 @@ import json, shutil
 from pathlib import Path
 import h5py, numpy as np
 from ms2d.dataset import DATASETS
-from ms2d.training import Config, train
+from ms2d.config import Config
+from ms2d.training import train
 from ms2d.world import make_world
 
 WORDS = 'a man opens the door and puts dog cat box red star'.split()
