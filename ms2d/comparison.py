@@ -11,7 +11,8 @@ __all__ = ['GRID', 'MAPS', 'AXES', 'LEFT_OUT', 'grid', 'one_at_a_time', 'run_nam
 import copy, dataclasses, hashlib, itertools, json, numpy as np, os, time
 from dataclasses import dataclass
 from pathlib import Path
-from .core import locked, number, parse_json, project_root, read_text, reading, write_json
+from .core import number, parse_json, project_root, read_text, reading, write_json
+from .jobs import locked
 from .jobs import run_all
 from .overlap import temporal_iou
 from .protocols import by_length

@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['THROWN', 'SUFFIXES', 'plain', 'project_root', 'few', 'file_hash', 'disk_full', 'writing', 'replacing', 'write_json',
-           'cause', 'reading', 'hold', 'locked', 'need_file', 'read_text', 'text_lines', 'parse_json', 'number',
-           'shown', 'sentence', 'writable', 'label', 'stem', 'Parameters']
+           'cause', 'reading', 'need_file', 'read_text', 'text_lines', 'parse_json', 'number', 'shown', 'sentence',
+           'writable', 'label', 'stem', 'Parameters']
 
 # %% ../nbs/01_core.ipynb #c03
-import csv, dataclasses, difflib, errno, gzip, hashlib, json, os, pickle, shutil, socket, stat, struct, time, tokenize, types, typing, unicodedata, zipfile, zlib
+import csv, dataclasses, difflib, errno, gzip, hashlib, json, os, pickle, shutil, stat, struct, tokenize, types, typing, unicodedata, zipfile, zlib
 from contextlib import contextmanager
 from math import isfinite
 from pathlib import Path
@@ -141,74 +141,6 @@ def reading(
         said = next((why for piece,why in because if piece in str(e)), None)
         raise ValueError(f"{path}{where} {what}: {said}" if said else f"{path}{where} {what} ({cause(e)}): {do}") from None
 
-# %% ../nbs/01_core.ipynb #c34
-_held = {} # path of a lock -> [its open file, how often this process took it]
-
-def _in_child():
-    "A lock belongs to whoever took it, not to the processes that it forks"
-    for f,_ in _held.values(): f.close()
-    _held.clear()
-if hasattr(os, 'register_at_fork'): os.register_at_fork(after_in_child=_in_child)
-
-def _flock(f, wait):
-    "Lock an open file; False: another process has it"
-    try: import fcntl
-    except ImportError: return True
-    try: fcntl.flock(f, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError: return False
-    except OSError: pass                                            # a disk that knows no locks
-    return True
-
-# %% ../nbs/01_core.ipynb #c34a
-def _take(path, wait, lock):
-    "The open lock file, locked and in its place"
-    while True:
-        f = lock.open('a+')
-        if not _flock(f, False):
-            f.seek(0)
-            with f: who = f.read() or 'it has not said which'
-            if not wait: raise ValueError(f"{path} is in use by another process ({who}): wait until it ends, end it, or name another place")
-            print(f"{path} is being made by another process ({who}): waiting for it", flush=True)
-            with lock.open('a+') as g: _flock(g, True)
-        # whoever had it may have removed the file between `open` and the lock
-        elif lock.exists() and os.path.samestat(os.fstat(f.fileno()), lock.stat()): return f
-        else: f.close()
-
-# %% ../nbs/01_core.ipynb #c35
-def hold(
-    path:str|Path, # folder or file that one process at a time may write
-    wait:bool=False, # wait for another process that has it
-): # call it to let go
-    "Lock a place, or say who has it"
-    path = Path(path).resolve()
-    lock = path.with_name(_hidden(path) + '.lock')
-    if lock not in _held:
-        try: path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as e: raise ValueError(f"{path} cannot be made ({cause(e)}): name another place") from None
-        with writing(lock):
-            try: f = _take(path, wait, lock)
-            except PermissionError: raise ValueError(f"{path} cannot be written by this user: name another place") from None
-            f.truncate(0); f.write(f'process {os.getpid()} on {socket.gethostname()}, since {time.strftime("%Y-%m-%d %H:%M:%S")}'); f.flush()
-        _held[lock] = [f, 0]
-    _held[lock][1] += 1
-    def free():
-        if lock not in _held: return                                # forked since
-        _held[lock][1] -= 1
-        if _held[lock][1]: return
-        lock.unlink(missing_ok=True); _held.pop(lock)[0].close()
-    return free
-
-# %% ../nbs/01_core.ipynb #c35a
-@contextmanager
-def locked(
-    path:str|Path, # as for `hold`
-    wait:bool=False, # as for `hold`
-):
-    "Lock a place as long as the block lasts"
-    free = hold(path, wait)
-    try: yield
-    finally: free()
-
 # %% ../nbs/01_core.ipynb #c15
 def need_file(
     path:str|Path,
@@ -246,64 +178,6 @@ def text_lines(
     return [(n, line) for n,line in enumerate(read_text(path).split('\n'), 1) if line.strip()]
 
 # %% ../nbs/01_core.ipynb #c18
-def _once(pairs):
-    "A dictionary of pairs, none of which may come twice"
-    out = dict(pairs)
-    if len(out) == len(pairs): return out
-    seen = set()
-    raise ValueError(f"the key {next(k for k,_ in pairs if k in seen or seen.add(k))!r} comes twice: one of the two would be lost")
-
-def parse_json(
-    text:str,
-    where:str|Path, # file, or file and line, for the message of an error
-): # what the text holds
-    "Parsed JSON, or an error that says where"
-    try: return json.loads(text, object_pairs_hook=_once)
-    except json.JSONDecodeError as e:
-        raise ValueError(f"{where}: not json: {e.msg} at line {e.lineno}, column {e.colno}: cut off, or edited by hand?") from None
-    except RecursionError: raise ValueError(f"{where}: nested too deeply") from None
-    except ValueError as e:
-        # what Python says of a long number is advice for programmers
-        what = 'a number of thousands of digits' if 'int_max_str_digits' in str(e) else e
-        raise ValueError(f"{where}: {what}") from None
-
-# %% ../nbs/01_core.ipynb #c15z
-def need_file(
-    path:str|Path,
-    do:str='name another file', # what the user can do where there is none
-)->Path:
-    "A file that can be read from its begin to its end"
-    path = Path(path)
-    with reading(path): mode = path.stat().st_mode if os.path.lexists(path) else None
-    if mode is None: raise FileNotFoundError(f"{path} does not exist: {do}")
-    if stat.S_ISDIR(mode): raise ValueError(f"{path} is a folder: {do}")
-    if not stat.S_ISREG(mode): raise ValueError(f"{path} is a pipe or a device, not a file: {do}")
-    return path
-
-def _unpacked(path, most):
-    "The bytes of a file, `.gz` or not, `most` at most"
-    with reading(path, 'is no gzip file'), (gzip.open if path.suffix == '.gz' else open)(path, 'rb') as f: data = f.read(most + 1)
-    if len(data) > most: raise ValueError(f"{path} holds more than {most/1e9:.3g} GB of text: split it")
-    return data
-
-def read_text(
-    path:str|Path, # file of UTF-8 text, perhaps with a byte-order mark, perhaps .gz
-    most:int=1_000_000_000, # bytes, unpacked
-)->str: # lines end in \n
-    "The text of a file"
-    data = _unpacked(path := need_file(path), most)
-    if data[:2] in (b'\xff\xfe', b'\xfe\xff'): raise ValueError(f"{path}: UTF-16 text: save it as UTF-8")
-    try: text = data.decode('utf-8-sig')
-    except UnicodeDecodeError as e: raise ValueError(f"{path}: not UTF-8 text (byte {e.start}): save it as UTF-8") from None
-    return text.replace('\r\n', '\n').replace('\r', '\n')
-
-def text_lines(
-    path:str|Path, # as for `read_text`
-)->list: # (number from 1, line), without blank ones
-    "The lines of a text file"
-    return [(n, line) for n,line in enumerate(read_text(path).split('\n'), 1) if line.strip()]
-
-# %% ../nbs/01_core.ipynb #c18z
 def _once(pairs):
     "A dictionary of pairs, none of which may come twice"
     out = dict(pairs)

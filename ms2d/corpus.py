@@ -11,7 +11,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from fastcore.basics import patch
 from torch import Tensor
-from .core import few, locked, Parameters, parse_json, project_root, read_text, shown, write_json, writing
+from .core import few, Parameters, parse_json, project_root, read_text, shown, write_json, writing
+from .jobs import locked
 from .dataset import read_annotations, summary, timed
 from .splits import named_split, split_title, validation_split
 from .words import load_vectors, tokenize

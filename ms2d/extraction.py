@@ -13,7 +13,8 @@ import numpy as np, torch
 from .dataset import DATASETS
 from .features import FACTS, open_features, same_encoder
 from .jobs import run_all
-from .core import SUFFIXES, THROWN, Parameters, cause, locked, need_file, reading, replacing, stem
+from .core import SUFFIXES, THROWN, Parameters, cause, need_file, reading, replacing, stem
+from .jobs import locked
 from .video import Video
 from .encoders import open_encoder
 

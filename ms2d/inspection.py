@@ -103,7 +103,7 @@ def inspect_annotations(
     for a,b in [('train', 'test'), ('train', 'val'), ('val', 'test')]:
         both = sorted(videos.get(a, set()) & videos.get(b, set()))
         if both: out.append(Finding('wrong' if a == 'train' else 'odd', f'{len(both):,} videos stand in {a} and in {b}: {few(both)}',
-            'what is learnt of them is tested on them: take them out of one' if a == 'train' else 'they are not used for validation, see ms2d.dataset.validation_split'))
+            'what is learnt of them is tested on them: take them out of one' if a == 'train' else 'they are not used for validation, see ms2d.splits.validation_split'))
     train,test = (timed(ann.get(k, [])) for k in ('train', 'test'))
     if train and test:
         span = best_constant(train)

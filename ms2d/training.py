@@ -13,7 +13,8 @@ from fastcore.basics import patch
 from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
-from .core import hold, replacing
+from .core import replacing
+from .jobs import hold
 from .config import Config
 from .corpus import Corpus, world_folder
 from .model import build, MS2D

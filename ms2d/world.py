@@ -12,7 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
-from .core import file_hash, locked, parse_json, project_root, read_text, replacing, write_json
+from .core import file_hash, parse_json, project_root, read_text, replacing, write_json
+from .jobs import locked
 from .world_pictures import FPS, RATE, render, Script
 from .world_sentences import film_strip, frames, queries, script
 from .world_features import ClipNet, features, one_thread, pretrain, reel
