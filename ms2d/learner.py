@@ -12,10 +12,13 @@ from fastcore.basics import patch
 from torch import distributed as dist, Tensor
 from torch.utils.data import DataLoader
 from .core import few, replacing
-from .alignment import calibration, POWERS, SHARES, span_scores, video_match
+from .alignment import span_scores
+from .heads import video_match
+from .calibration import calibration, POWERS, SHARES
 from .calibration import told_sharpness
 from .corpus import Corpus
 from .model import MS2D
+from .cca import fit_cca
 
 # %% ../nbs/43_learner.ipynb #c43
 def rate_shape(
@@ -268,7 +271,7 @@ def found(self:Learner,
 
 # %% ../nbs/43_learner.ipynb #c99
 @patch
-def fit_canonical(self:Learner,
+def measure_cca(self:Learner,
     most:int=10_000, # training sentences to read, at most
 ):
     "Measure the canonical head; reads no time"
@@ -277,7 +280,7 @@ def fit_canonical(self:Learner,
         asked = evenly(len(q.video), most)
         vectors,more = self.found(asked)
         some,videos = self.fetch('train', evenly(len(q.video), 400), [middle]),len(q.video[asked].unique())
-        self.model.alignment.fit_canonical(vectors, more, more.shape[1]/(2*videos), self.model.bag(some['tokens']), some['clips'][middle].float())
+        fit_cca(self.model.alignment, vectors, more, more.shape[1]/(2*videos), self.model.bag(some['tokens']), some['clips'][middle].float())
 
 @patch
 def settle(self:Learner):
@@ -287,7 +290,7 @@ def settle(self:Learner):
     self.model.alignment.gain.zero_()
     self.calibrate()
     if not self.cfg.canonical: return
-    self.fit_canonical()
+    self.measure_cca()
     self.calibrate()
 
 # %% ../nbs/43_learner.ipynb #c62

@@ -15,7 +15,8 @@ from .network import MapNetwork, top_cells
 from .caption import Captioner, log_likelihood
 from .evaluator import candidate_nll, mixed_cost, share_labels, standard_labels
 from .loss import iou_labels, reconstruction_loss, rg_bce
-from .alignment import contrast, span_scores, video_match
+from .alignment import contrast, span_scores
+from .heads import video_match
 from .heads import Alignment
 from .calibration import expected_iou
 from .ranking import refine_ends
