@@ -1,4 +1,4 @@
-"Every notebook has a page, every exported symbol an anchor, every local link a target; nothing comes from outside and no directive leaks."
+"Every notebook has a page, every symbol an anchor, every link a target, every picture words; nothing comes from outside, no directive leaks."
 import html, re, sys
 from pathlib import Path
 from docutils.nodes import make_id
@@ -6,6 +6,14 @@ from nbdev.config import get_config
 
 sys.path.insert(0, str(get_config().config_path))
 from ms2d._modidx import d
+
+def is_words(alt):
+    "Is an alternative text one for people? A file's name or hash is none"
+    return len(alt.split())>2 and not re.search(r'\.(?:png|jpe?g|gif|svg)\b|\b[0-9a-f]{16,}\b', alt)
+
+def pictures(text):
+    "The alternative text of every picture of a page, '' where there is none"
+    for tag in re.findall(r'<img\b[^>]*>', text): yield html.unescape((re.findall(r'\balt="([^"]*)"', tag) or [''])[0])
 
 def findings(root):
     "One line for each thing that is wrong with the site in folder `root`"
@@ -30,9 +38,12 @@ def findings(root):
         prose = re.sub(r'<(script|style|pre|code|math)\b.*?</\1>', '', text, flags=re.S)
         if '$' in prose: yield f'{name}: a formula was not read: {prose[max(0, prose.index("$")-40):][:80]!r}'
         if '#|' in re.sub(r'<[^>]+>', '', text): yield f'{name}: shows a directive (#|)'
+        if 'skip_exec' in prose: yield f'{name}: shows the settings of the notebook (skip_exec)'
+        for alt in pictures(text):
+            if not is_words(alt): yield f'{name}: a picture whose alternative text is no words but {alt!r}: add #| fig-alt: WORDS to its cell'
         if 'example.org' in text: yield f'{name}: a link to the placeholder site was left'
 
 if __name__=='__main__':
     found = list(findings(Path(sys.argv[1])))
-    print('\n'.join(found) or f'{sys.argv[1]}: every page, symbol and link is there')
+    print('\n'.join(found) or f'{sys.argv[1]}: every page, symbol, link and alternative text is there')
     sys.exit(bool(found))
