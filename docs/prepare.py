@@ -90,9 +90,10 @@ def words_of(cell, heading, told):
     "Alternative text of each picture of a cell: its directive, or the figure's titles, or who drew it, or its section"
     n = sum(map(is_picture, cell.outputs))
     said = [text for key,text in DIRECTIVE.findall(cell.source) if key==ALT]
-    if len(said)==n: return said
     drawn = [told[name] for _,name in calls(cell.source) if told.get(name)]
-    text = '; '.join(dict.fromkeys(said or titles(cell.source) or drawn)) or f'A picture of the section "{heading}"'
+    each = said or titles(cell.source) or drawn or [f'A picture of the section "{heading}"']
+    if len(each)==n: return each
+    text = '; '.join(dict.fromkeys(each))
     return [text if n==1 else f'{text} ({k} of {n})' for k in range(1, n+1)]
 
 def with_words(cell, heading, told):
