@@ -155,7 +155,7 @@ def find(self:Page,
     found = r.search(path, query, self.cfg.top)
     answers = [dict(start=a, end=b, score=s, label=f'{clock(a)} – {clock(b)}') for a,b,s in found[['start', 'end', 'score']].values.tolist()]
     message = f"{len(answers)} moment{'s'*(len(answers) > 1)} found, the best at {answers[0]['label']}."
-    if r.others and r.cfg.align and r.sure(path, query) < .5: message += " It may not happen here at all: sentences about other videos fit this one as well."
+    if r.others and r.cfg.align and r.match_probability(path, query) < .5: message += " It may not happen here at all: sentences about other videos fit this one as well."
     if unknown := unknown_words(r.vocab, query): message += f" Not known to the model, so not looked for: {', '.join(unknown)}."
     return dict(answers=answers, message=message)
 

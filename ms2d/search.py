@@ -17,7 +17,7 @@ from .text import encode_batch, unknown_words, Vocabulary
 from .maps import pool_clips, spans
 from .ranking import best_moments
 from .config import Config
-from .model import Heard, MS2D
+from .model import TextEncoding, MS2D
 from .checkpoint import newest_model
 from .video import Video
 from .encoders import Encoder, open_encoder
@@ -237,7 +237,7 @@ def _look(self:Searcher, rows, rate, duration, times):
     "Rows of a video -> `Encoded`"
     counts = long_counts(self.model.counts, times)
     clips = [self.model.norm(torch.from_numpy(pool_clips(rows, n, duration, rate)))[None] for n in counts]
-    with torch.no_grad(): seen = self.model.see(clips, times if len(counts) > len(self.model.counts) else 1.)
+    with torch.no_grad(): seen = self.model.encode_video(clips, times if len(counts) > len(self.model.counts) else 1.)
     where = torch.cat([spans(s.xy, n, torch.tensor([duration]))[0] for s,n in zip(seen, counts)])
     overlap = self.model.overlap() if counts == self.model.counts else self.model.overlap(where)
     fine = self.model.fine(rows, duration, rate) if self.cfg.refine else None
@@ -247,9 +247,9 @@ def _look(self:Searcher, rows, rate, duration, times):
 
 # %% ../nbs/64_search.ipynb #c19
 @patch
-def hear(self:Searcher,
+def encode_text(self:Searcher,
     queries:list[str], # sentences
-)->Heard:
+)->TextEncoding:
     "All that does not depend on the video; refuses a sentence of which no word is known"
     if not isinstance(queries, list) or not queries:
         raise ValueError(f"queries is {shown(queries)}: a list of sentences is needed")
@@ -258,7 +258,7 @@ def hear(self:Searcher,
     for query,n in zip(queries, lengths.tolist()):
         if len(unknown := unknown_words(self.vocab, query)) == n:
             raise ValueError(f"the model knows none of the words of {query!r} ({few(unknown)}): use other words, or train with vectors that have them")
-    with torch.no_grad(): return self.model.hear(tokens, lengths)
+    with torch.no_grad(): return self.model.encode_text(tokens, lengths)
 
 def _at_least_one(top):
     "Refuse a number of moments that is none"
@@ -268,15 +268,15 @@ def _at_least_one(top):
 @patch
 def answer(self:Searcher,
     video:str|Path|np.ndarray|Encoded, # as for `search`
-    queries:list[str]|Heard, # what to look for
+    queries:list[str]|TextEncoding, # what to look for
     top:int=5, # moments a query
     duration:float=0., # of the video, s; 0: the file's own, or from the rows and their rate
 )->list: # one array (n, 4) a query: start and end in s, score 0..1, scale; best first
     "The moments of `video` that each of some sentences describes"
     _at_least_one(top)
-    heard = queries if isinstance(queries, Heard) else self.hear(queries)
+    heard = queries if isinstance(queries, TextEncoding) else self.encode_text(queries)
     video = video if isinstance(video, Encoded) else self.encode(video, duration)
-    with torch.no_grad(): logits = torch.cat([m.logits for m in self.model.judge(video.seen, heard)], 1)
+    with torch.no_grad(): logits = torch.cat([m.logits for m in self.model.score_moments(video.seen, heard)], 1)
     clip = float(video.where[0,1] - video.where[0,0])                               # the first cell is one clip of the finest scale
     video_of = lambda q: (video.fine, heard.sentence[q], video.duration, clip)
     return best_moments(self.model, logits, video.where, video.overlap, video.scale, video_of, top)
@@ -301,5 +301,5 @@ def maps(self:Searcher,
 )->list: # a scale: logits (M,), cells (M, 2), clips N_j; see `draw_scales`
     "What the model says of every moment"
     video = video if isinstance(video, Encoded) else self.encode(video)
-    with torch.no_grad(): judged = self.model.judge(video.seen, self.hear([query]))
+    with torch.no_grad(): judged = self.model.score_moments(video.seen, self.encode_text([query]))
     return [(m.logits[0], s.xy, int(s.xy.max()) + 1) for m,s in zip(judged, video.seen)]

@@ -23,7 +23,7 @@ def test_evaluate_workbook(tiny, tmp_path):
     assert code==0, text[-3000:]
     results = json.loads((tmp_path/'eval'/'results.json').read_text())
     for ruler in ('standard', '2d-tan', 'mmn', 'scn', 'cpl', 'moment-detr'):
-        assert results['tables']['conventions'][ruler]==evaluate(answers, samples, ruler)
+        assert results['tables']['protocols'][ruler]==evaluate(answers, samples, ruler)
     lost = 100/len(samples)                                     # the one query that the other file does not answer
     assert abs(results['tables']['differences'][f"against {tmp_path/'bad.jsonl'}"]['R@1 IoU=0.5']['difference'] - lost)<1e-9
     assert 'matched by video and sentence' in results['notes'][0] and f"evaluated: {results['title']}" in text
@@ -86,7 +86,7 @@ def test_evaluate_gives_the_official_figures_of_qvhighlights(shared, tmp_path):
     official = json.loads((folder/'vtggpt_qvhighlights_val_metrics.json').read_text())
     retrieval = {part: {k: v for k,v in figures.items() if k.startswith('MR')} for part,figures in official.items() if not part.startswith('HL')}
     assert results['tables']['official']==retrieval and results['queries']==1550
-    assert round(results['tables']['conventions']['moment-detr']['mAP'], 2)==retrieval['full']['MR-mAP']['average']
+    assert round(results['tables']['protocols']['moment-detr']['mAP'], 2)==retrieval['full']['MR-mAP']['average']
     shown = ''.join(''.join(o.get('data', {}).get('text/plain', '')) for c in cells(tmp_path/'eval.ipynb') for o in c.get('outputs', []))
     for part in ('full', 'short', 'middle', 'long'):
         for x in (*retrieval[part]['MR-R1'].values(), *retrieval[part]['MR-mAP'].values(), retrieval[part]['MR-mIoU']): assert f'{x:.2f}' in shown, (part, x)

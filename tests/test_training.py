@@ -54,7 +54,7 @@ def test_killed_twice_and_resumed_is_as_never_killed(given, tmp_path):
 def test_two_processes_learn_what_one_does(given, tmp_path):
     "Same gradients as one process with the joined batch: without random words and candidates, the same weights but for rounding"
     # few updates, as rounding grows; relative=False, as otherwise rounding alone moves the bias of the score
-    calm = dict(given, explore=0., hide=0., relative=False, epochs=3, updates=4)
+    calm = dict(given, random_proposals=0., word_mask_prob=0., centre_logits=False, epochs=3, updates=4)
     for n,begin in ((1, start), (2, start_script)): finish(begin(tmp_path, f'on{n}', devices=n, **calm))
     one,two = weights(tmp_path/'on1'),weights(tmp_path/'on2')
     apart = max(float((one[k].float() - two[k].float()).abs().max()) for k in one)
