@@ -69,7 +69,7 @@ class Data(Parameters):
 @dataclass
 class Method(Data):
     "What is learned, and how; `None` means: as the preset says"
-    split: str = 'test' # queries to answer and report on: test, val, or a published list: test-3158 (charades_sta), val_1, val_2 (activitynet_captions)
+    split: str = 'test' # queries to answer: test, val, or a published list (test-3158; val_1, val_2)
     preset: str = 'ms2d' # ms2d, poster, align or supervised
     scales: int = 3 # N_s, number of temporal scales
     clips: int = 64 # N_1, clips of the finest scale; every further scale has half
@@ -83,12 +83,12 @@ class Method(Data):
     align: bool|None = None # alignment loss, and its span score in the cell's score
     heads: int|None = None # H, alignments side by side, whose scores are averaged
     align_dim: int|None = None # width of alignment's common space, of each head
-    mean_text: float|None = None # beta, share of the mean sentence that comes off every sentence; with `calibrate` at most
-    cca: bool|None = None # one more head, measured: canonical directions of training sentences and the moments found for them; reads no time
-    keep_best: bool|None = None # answer with the alignment of the epoch that finds validation videos best, or with that of the last
+    mean_text: float|None = None # beta, share of the mean sentence that comes off; with `calibrate` at most
+    cca: bool|None = None # one more head, measured from the moments that were found; reads no time
+    keep_best: bool|None = None # answer with the alignment of the best epoch on validation videos, not of the last
     maps: bool|None = None # maps, captioner and pseudo labels
-    labels: str|None = None # pseudo labels: 'share' (poster), 'mixed' (standardised NLL and alignment) or 'iou' (READS TIMES)
-    nll_weight: float|None = None # kappa, weight of the NLL in 'mixed' labels
+    labels: str|None = None # pseudo labels: 'share' (poster), 'mixed' (NLL and alignment) or 'iou' (READS TIMES)
+    nll_weight: float|None = None # weight of the NLL in 'mixed' labels
     caption_from: str|None = None # what the captioner sees of a candidate: 'visual' or 'fused'
     random_proposals: float|None = None # share of random candidates at first, falling to 0
     word_mask_prob: float|None = None # probability that a word is hidden from the captioner's reader
@@ -96,8 +96,8 @@ class Method(Data):
     idf_weights: bool|None = None # weigh words by idf in captions and labels
     em_weights: bool|None = None # weigh candidates by their posterior in L_rec
     centre_logits: bool|None = None # RG-BCE compares the candidates of a query with each other
-    calibrate: bool|None = None # let validation videos say how much a span's length and the mean sentence count; reads no time
-    expected_iou: bool|None = None # answer first with the moment of highest expected IoU, not of highest score; reads no time
+    calibrate: bool|None = None # let validation videos weigh length and mean sentence; reads no time
+    expected_iou: bool|None = None # answer first with the highest expected IoU, not the highest score; reads no time
     refine: bool|None = None # move the ends of an answer to the feature rows around them
 
 # %% ../nbs/40_config.ipynb #c13a

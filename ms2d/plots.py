@@ -17,8 +17,8 @@ from .training import Run
 # %% ../nbs/50_plots.ipynb #t02
 def theme()->None:
     "How figures and tables of a report look"
-    import matplotlib.pyplot as plt, pandas as pd
-    plt.rcParams.update({'figure.dpi': 80, 'figure.facecolor': 'white'})
+    import pandas as pd, seaborn as sns
+    sns.set_theme(context='paper', style='ticks', rc={'figure.dpi': 80, 'figure.facecolor': 'white'})
     pd.options.display.html.use_mathjax = False
 
 def caption(

@@ -16,8 +16,8 @@ from workbooks import ROOT, TINY, cells, papermill, without_kernel
 def parameters_cell(notebook):
     "Names, annotations, defaults and comments of the parameters of a workbook"
     text = next(''.join(c['source']) for c in cells(ROOT/'nbs'/f'{notebook}.ipynb') if 'parameters' in c['metadata'].get('tags', []))
-    lines = [re.fullmatch(r'(\w+): (\S+) = (.*?) # (.+)', l) for l in text.splitlines()]
-    assert all(lines), 'a parameter is `name: type = default # comment`'
+    lines = [re.fullmatch(r'(\w+): (\S+) = (.*?) # (.+)', l) for l in text.splitlines() if l and l[0]!='#']
+    assert all(lines), 'a parameter is `name: type = default # comment`; a heading begins with #'
     return [(m[1], m[2], ast.literal_eval(m[3]), m[4]) for m in lines]
 
 every_workbook = pytest.mark.parametrize('notebook, config', dict(train=Config, evaluate=Evaluation, data=Inspection, benchmark=Benchmark, ablation=Ablation, extract=Extraction, pixels=Pixels, retrieve=Retrieval, app=App, robustness=Fuzzing).items())
