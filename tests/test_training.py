@@ -2,7 +2,7 @@
 import hashlib, json, os, re, signal, socket, subprocess, sys, time
 from pathlib import Path
 import pytest, torch
-from ms2d import training
+from ms2d import corpus
 from ms2d.config import Config
 from ms2d.corpus import Corpus
 from ms2d.model import build
@@ -155,8 +155,8 @@ def small_disk(tmp_path):
 
 def corpus_on(given, folder):
     "The clips of a training, cached in another folder"
-    made = training.cached_clips
-    training.cached_clips = lambda *a: made(*a, folder=folder)
+    made = corpus.cached_clips
+    corpus.cached_clips = lambda *a: made(*a, folder=folder)
     Corpus(Config(**given).resolved())
 
 @pytest.mark.timeout(600)

@@ -120,8 +120,8 @@ class Readers:
 
     @property
     def books(self):
-        from ms2d import comparison, extraction, inspection, moments, page, predictions, speed, training
-        return dict(train=training.Config, ablation=comparison.Ablation, extract=extraction.Extraction,
+        from ms2d import comparison, config, extraction, inspection, moments, page, predictions, speed
+        return dict(train=config.Config, ablation=comparison.Ablation, extract=extraction.Extraction,
                     pixels=extraction.Pixels,
             data=inspection.Inspection, retrieve=moments.Retrieval, app=page.App, evaluate=predictions.Evaluation,
             benchmark=speed.Benchmark)
