@@ -126,7 +126,7 @@ def test_every_cell_that_breaks_is_a_test_that_fails(collected, tmp_path):
     sources = ['x = 1', 'assert x==1', 'x += 1', '#| slow\n1/0', 'assert x==2', '#| eval: false\n1/0', '1/0']
     cells = [nbformat.v4.new_code_cell(s) for s in sources]
     nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path/'broken.ipynb')
-    whole = collected(ROOT/'nbs'/'00_core.ipynb')[0]
+    whole = collected(ROOT/'nbs'/'01_core.ipynb')[0]
     nb = type(whole).from_parent(whole.session, path=tmp_path/'broken.ipynb')
     first,last = nb.collect()
     nb.setup()
