@@ -4,7 +4,8 @@ from pathlib import Path
 from docutils.nodes import make_id
 from nbdev.config import get_config
 
-sys.path.insert(0, str(get_config().config_path))
+sys.path[:0] = [str(get_config().config_path), str(Path(__file__).parent)]
+from prepare import page as page_of
 from ms2d._modidx import d
 
 def is_words(alt):
@@ -20,12 +21,13 @@ def findings(root):
     pages = {p.name: p.read_text() for p in root.glob('*.html')}
     ids = {name: set(re.findall(r'\bid="([^"]+)"', text)) for name,text in pages.items()}
     for nb in get_config().nbs_path.glob('*.ipynb'):
-        page = re.sub(r'^\d+_', '', nb.stem) + '.html'
+        page = f'{page_of(nb.stem)}.html'
         if page not in pages: yield f'{nb.name}: no page {page}'
         elif '<h1' not in pages[page]: yield f'{page}: no title'
     for module,symbols in d['syms'].items():
         for name,(url,_) in symbols.items():
             page,anchor = url.rsplit('/', 1)[-1].split('#')
+            page = f"{page_of(page.removesuffix('.html'))}.html"
             public = not any(part.startswith('_') for part in name.removeprefix(module+'.').split('.'))
             if public and make_id(anchor) not in ids.get(page, ()): yield f'{name}: no anchor {make_id(anchor)} in {page}'
     for name,text in pages.items():

@@ -11,6 +11,13 @@ TAGS = {('echo','false'):'remove-input', ('output','false'):'remove-output', ('c
 DIRECTIVE = re.compile(r'^#\|\s*([\w-]+):\s*(.*?)\s*$', re.M)
 ALT = 'fig-alt' # `#| fig-alt: WORDS` tells what a picture shows, one line for each picture of a cell
 
+TAKEN = ('search', 'genindex') # pages of Sphinx's own
+
+def page(stem):
+    "The name of a notebook's page: without its number, and none of Sphinx's own"
+    name = re.sub(r'^\d+_', '', stem)
+    return f'{name}-module' if name in TAKEN else name
+
 def is_export(cell): return cell.cell_type=='code' and bool({'export', 'exports', 'exporti'} & cell.directives_.keys())
 def is_show_doc(cell): return cell.cell_type=='code' and re.search(r'^show_doc\(', cell.source, re.M)
 
@@ -49,8 +56,8 @@ class Filter(FilterDefaults):
 
 def links(text, site):
     "Point links to the published site, and to numbered notebooks, at the page of this build"
-    def local(m): return f'({m[1]}.ipynb#{make_id(m[2])})'
-    text = re.sub(r'\]\(\d+[a-z]?_(\w+\.ipynb)', r'](\1', text)
+    def local(m): return f'({page(m[1])}.ipynb#{make_id(m[2])})'
+    text = re.sub(r'\]\((\d+[a-z]?_\w+)\.ipynb', lambda m: f']({page(m[1])}.ipynb', text)
     return re.sub(rf'\({re.escape(site)}/([\w/-]+)\.html#([\w.]+)\)', local, text)
 
 def api(cell, site):
@@ -159,7 +166,7 @@ if __name__=='__main__':
     shutil.rmtree(out.parent, ignore_errors=True)
     out.mkdir(parents=True)
     told = drawers(cfg.lib_path)
-    pages = {re.sub(r'^\d+_', '', p.stem): p for p in sorted(cfg.nbs_path.glob('*.ipynb'))}
+    pages = {page(p.stem): p for p in sorted(cfg.nbs_path.glob('*.ipynb'))}
     for name,path in pages.items():
         nb = read_nb(path)
         Filter()(nb)

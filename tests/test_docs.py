@@ -52,3 +52,9 @@ def test_what_draws_says_so():
 def test_words_are_words():
     for alt in ('', 'dots', '_images/0a1b.png', 'x 0123456789abcdef01 y', '3f'*32): assert not check.is_words(alt)
     assert check.is_words('Where the dots are') and list(check.pictures('<p><img src="a.png"/><img alt="a &quot;b&quot; c" src="b.png">'))==['', 'a "b" c']
+
+def test_no_page_takes_the_place_of_sphinx_s_own():
+    "A notebook 64_search once lost its page to the site's search"
+    assert (prepare.page('64_search'), prepare.page('21_maps'), prepare.page('train'))==('search-module', 'maps', 'train')
+    text = '[a](64_search.ipynb#searcher), [b](21_maps.ipynb) and [c](https://x.org/search.html#searcher.rows)'
+    assert prepare.links(text, 'https://x.org')=='[a](search-module.ipynb#searcher), [b](maps.ipynb) and [c](search-module.ipynb#searcher-rows)'
