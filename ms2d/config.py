@@ -65,11 +65,13 @@ class Data(Parameters):
         self.choose(dataset=DATASETS, missing=('error', 'skip'))
         if self.rows_per_second: self.between(rows_per_second=(.001, 1000))
 
-    def needs_both(self)->None:
-        "Raise a readable error where annotations or features are not given"
-        if self.dataset != 'world' and not (self.annotations and self.features):
-            raise ValueError(f"dataset {self.dataset!r} needs `annotations` (a folder) "
-                "and `features` (a file or folder)")
+# %% ../nbs/40_config.ipynb #p14
+@patch
+def needs_both(self:Data)->None:
+    "Raise a readable error where annotations or features are not given"
+    if self.dataset != 'world' and not (self.annotations and self.features):
+        raise ValueError(f"dataset {self.dataset!r} needs `annotations` (a folder) "
+            "and `features` (a file or folder)")
 
 # %% ../nbs/40_config.ipynb #c13
 @dataclass
