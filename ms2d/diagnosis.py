@@ -18,8 +18,8 @@ from .labels import ask_validation, Asked, groups_of, mean_interval, rank_correl
 STEPS = {
     'perfect answer': '',
     'best of the grid': 'boundaries rounded to the clips of the grid',
-    'best candidate': 'no good moment among the K candidates of a scale',
-    'best first answer': 'ranking among the candidates of a scale',
+    'best candidate': 'no good moment among the K best of a scale',
+    'best first answer': 'ranking among the K best of a scale',
     'first answer': 'choosing between the scales'}
 
 class Way(NamedTuple):
