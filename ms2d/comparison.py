@@ -273,7 +273,7 @@ def draw_axis(
         d = n['difference'][figure]
         ax.plot([base + d['low'], base + d['high']], [i, i], color=OTHER, lw=5, alpha=.5, solid_capstyle='butt')
         ax.errorbar(n['mean'][figure], i, xerr=n['sd'].get(figure, 0), fmt='o', color=FOUND, capsize=3)
-    ax.invert_yaxis()
+    ax.set_ylim(len(numbers) - .5, -.5)
     ax.set(yticks=range(len(numbers)), yticklabels=list(numbers), xlabel='R@1 IoU .5, %')
     ax.set_title(f'{title}: right of the dotted line is better than {reference}', fontsize=9)
     sns.despine(fig)
