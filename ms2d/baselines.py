@@ -50,7 +50,8 @@ def constant(
     span:tuple=(0.,.5), # start and end as shares of the duration
 )->dict: # qid -> (1, 3)
     "The same part of every video"
-    if not 0 <= span[0] < span[1] <= 1: raise ValueError(f"span is (start, end) as shares of the duration, 0 <= start < end <= 1: got {span}")
+    if not 0 <= span[0] < span[1] <= 1:
+        raise ValueError(f"span is (start, end) as shares of the duration, 0 <= start < end <= 1: got {span}")
     return _predict(samples, [span])
 
 # %% ../nbs/17_baselines.ipynb #c12
@@ -96,8 +97,10 @@ def random_cells(
     seed:int=0, # same seed, same answers
 )->dict: # qid -> (top, 3)
     "Random cells of an n x n map, without repetition"
-    if n < 1 or top < 1: raise ValueError(f"a map has at least one clip and an answer at least one span: got n={n}, top={top}")
-    proposals,best = _cells(n),random.Random(seed)
+    if n < 1 or top < 1:
+        raise ValueError(f"a map has at least one clip and an answer at least one span: got n={n}, top={top}")
+    proposals = _cells(n)
+    best = random.Random(seed)
     key = np.random.default_rng(seed).random((len(samples), len(proposals)), np.float32)
     # the first cells have a stream of their own: R@1 does not depend on `top`
     key[np.arange(len(samples)), [best.randrange(len(proposals)) for _ in samples]] = -1
@@ -113,7 +116,8 @@ def expected_random(
     "What `random_cells` scores on average over all draws"
     d,t = _times(samples)
     iou = np.stack([_best(c*d[:,None], t) for c in _cells(n)], 1)  # (Q, M)
-    M,out = iou.shape[1],{}
+    M = iou.shape[1]
+    out = {}
     for r in ranks:
         miss = np.array([comb(M-h, min(r, M))/comb(M, min(r, M)) for h in range(M+1)])
         out |= {f'R@{r} IoU={m:g}': float(100*(1 - miss[(iou >= m).sum(1)]).mean()) for m in ious}
@@ -128,7 +132,8 @@ def label_prior(
 )->dict: # qid -> (top, 3)
     "Moments drawn from the training moments, as shares of their videos. READS TRAINING TIMES: a weakly-supervised method may not"
     d,t = _times(train)
-    if not (d > 0).all(): raise ValueError(f"{(d <= 0).sum()} training videos have no duration: moments cannot be taken as shares of it")
+    if not (d > 0).all():
+        raise ValueError(f"{(d <= 0).sum()} training videos have no duration: moments cannot be taken as shares of it")
     shares = (t/d[:,None,None]).reshape(-1, 2)
     shares = shares[~np.isnan(shares[:,0])]
     return _predict(samples, shares[np.random.default_rng(seed).integers(len(shares), size=(len(samples), top))])

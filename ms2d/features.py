@@ -23,13 +23,21 @@ class FeatureStore:
         rows_per_second:float=0., # rate of the rows; > 0 wins over what the file says
         check:bool=True, # read the first video (`first`), whose width all others must have
     ):
-        if not 0 <= rows_per_second < inf: raise ValueError(f"rows_per_second is {rows_per_second}: a rate > 0, or 0 for the file's own")
-        self.path,self.rows_per_second,self.dim = Path(path),float(rows_per_second),0
-        if not self.path.exists(): raise FileNotFoundError(f"features {path} do not exist: pass an HDF5 file or a folder of .npy, .npz or .h5 files")
+        if not 0 <= rows_per_second < inf:
+            raise ValueError(f"rows_per_second is {rows_per_second}: a rate > 0, or 0 for the file's own")
+        self.path = Path(path)
+        self.rows_per_second = float(rows_per_second)
+        self.dim = 0
+        if not self.path.exists():
+            raise FileNotFoundError(f"features {path} do not exist: pass an HDF5 file or a folder of .npy, "
+                                    f".npz or .h5 files")
         if not self.path.is_dir(): need_file(self.path)
         self.ids = sorted(self._ids())
-        if not self.ids: raise ValueError(f"{path} holds no features: an HDF5 file needs <video> -> (T, D), a folder <video>.npy, .npz or .h5")
-        self._names,self._inside = set(self.ids),{'': by_stem(self.ids)}
+        if not self.ids:
+            raise ValueError(f"{path} holds no features: an HDF5 file needs <video> -> (T, D), a folder <video>.npy, "
+                             f".npz or .h5")
+        self._names = set(self.ids)
+        self._inside = {'': by_stem(self.ids)}
         # what is no table, as a text beside the videos, has no width
         self.first = next((n for n in self.ids if self._is_table(n)), self.ids[0]) if check else self.ids[0]
         if check: self.dim = self.rows(self.first).shape[1]
@@ -78,16 +86,20 @@ def find(self:FeatureStore,
 )->str: # its name in the file
     "As `name`, or an error"
     name = self.name(vid)
-    if name is None: raise ValueError(f"{self.path}: no features for video {vid!r} (it has {len(self):,} videos, the first is {self.ids[0]!r})")
+    if name is None:
+        raise ValueError(f"{self.path}: no features for video {vid!r} (it has {len(self):,} videos, "
+                         f"the first is {self.ids[0]!r})")
     return name
 
 # %% ../nbs/13_features.ipynb #c45
 def _table(x, where):
     "An array as rows (T, D), if it is rows of numbers at all"
     if x.dtype.kind not in 'uif': raise ValueError(f"{where}: type {x.dtype}, numbers are needed")
-    if x.ndim > 2: x = x.squeeze(tuple(i for i in range(1, x.ndim-1) if x.shape[i] == 1)) # (T, 1, 1, D), as some I3D files have it
+    # (T, 1, 1, D), as some I3D files have it
+    if x.ndim > 2: x = x.squeeze(tuple(i for i in range(1, x.ndim-1) if x.shape[i] == 1))
     if x.ndim != 2: raise ValueError(f"{where}: shape {x.shape}, (T, D) is needed: one row a time step")
-    if not x.size: raise ValueError(f"{where}: shape {x.shape} has no rows: extract its features again or leave the video out")
+    if not x.size:
+        raise ValueError(f"{where}: shape {x.shape} has no rows: extract its features again or leave the video out")
     return x
 
 def _amount(x, what, where):
@@ -104,7 +116,9 @@ def _floats(x, attributes, where):
         x = x.astype(np.float32, copy=False)
         if scale is not None: x *= np.float32(_amount(scale, 'scale', where))
     bad = ~np.isfinite(x).all(1)
-    if bad.any(): raise ValueError(f"{where}: NaN or Inf in {bad.sum()} of {len(x)} rows, first in row {bad.argmax()}: extract its features again")
+    if bad.any():
+        raise ValueError(f"{where}: NaN or Inf in {bad.sum()} of {len(x)} rows, first in row {bad.argmax()}: "
+                         f"extract its features again")
     return x
 
 # %% ../nbs/13_features.ipynb #c45b
@@ -121,9 +135,11 @@ def rows(self:FeatureStore,
 )->np.ndarray: # feature rows (T, D), float32
     "The checked feature rows of a video"
     name = self.find(vid)
-    x,where = self.array(name),f'{self.path}, video {name!r}'
+    x = self.array(name)
+    where = f'{self.path}, video {name!r}'
     if self.dim and x.shape[1] != self.dim:
-        raise ValueError(f"{where}: width {x.shape[1]}, but {self.first!r} has {self.dim}: all videos need the same features")
+        raise ValueError(f"{where}: width {x.shape[1]}, but {self.first!r} has {self.dim}: "
+                         f"all videos need the same features")
     return _floats(x, self._attributes(name) if x.dtype.kind in 'ui' else {}, where)
 
 # %% ../nbs/13_features.ipynb #c46
@@ -240,11 +256,13 @@ def _need_filters(plist, where):
 def _check_values(d, where):
     "Refuse an HDF5 data set that is not of numbers, in this file, and as many as were written; none is read"
     import h5py
-    plist,other = d.id.get_create_plist(),'its rows are in other files: copy them into this one'
+    plist = d.id.get_create_plist()
+    other = 'its rows are in other files: copy them into this one'
     if plist.get_layout() == h5py.h5d.VIRTUAL: raise ValueError(f"{where}: a virtual data set, {other}")
     if plist.get_external_count(): raise ValueError(f"{where}: raw external storage, {other}")
     if d.dtype.kind not in 'uif': raise ValueError(f"{where}: type {d.dtype}, numbers are needed")
-    shape,chunks = d.shape or (),d.chunks or ()
+    shape = d.shape or ()
+    chunks = d.chunks or ()
     if not shape: raise ValueError(f"{where}: shape {d.shape}, (T, D) is needed: one row a time step")
     _bounded(max(prod(shape), prod(chunks))*max(d.dtype.itemsize, 4), d.id.get_storage_size(), where)
     pieces = prod(-(-s//c) for s,c in zip(shape, chunks)) if chunks else 1
@@ -280,7 +298,8 @@ def _stated(things, where, keys=_SAID):
 # %% ../nbs/13_features.ipynb #c52
 class HDF5Features(FeatureStore):
     "`<vid>` -> (T, D), or `<vid>/<one data set>`"
-    _h5,_pid = None,0
+    _h5 = None
+    _pid = 0
 
     @property
     def h5(self): # the open file, of this process; `node` is the way to what is in it
@@ -291,7 +310,8 @@ class HDF5Features(FeatureStore):
         name:str, # a video of the file
     ): # h5py group or data set
         "What stands under a name, in this file and no other"
-        where,hops = f'{self.path}, video {name!r}',iter(range(32))
+        where = f'{self.path}, video {name!r}'
+        hops = iter(range(32))
         with reading(self.path, where=f', video {name!r}'):
             if name in self._names: return _step(self.h5, self._bytes.get(name, name), where, hops)
             return _walk(self.h5, name.encode(), where, hops)
@@ -311,7 +331,8 @@ def _read(self:HDF5Features, name):
 
 @patch
 def _attributes(self:HDF5Features, name):
-    where,g = f', video {name!r}',self.node(name)
+    where = f', video {name!r}'
+    g = self.node(name)
     with reading(self.path, where=where):
         return _stated((self.h5, g, _only(g, f'{self.path}{where}')), f'{self.path}{where}')
 
@@ -366,7 +387,8 @@ def npy_array(
         raise ValueError(f"{where}: type {dtype}, no array of {'numbers' if 'f' in kinds else 'text'}")
     if not all(type(n) is int and n >= 0 for n in shape):
         raise ValueError(f"{where}: shape {shape}: whole numbers are needed")
-    need,have = prod(shape)*dtype.itemsize,size - f.tell()
+    need = prod(shape)*dtype.itemsize
+    have = size - f.tell()
     if need > have:
         raise ValueError(f"{where}: {need:,} bytes are declared, {have:,} are there: truncated? Extract it again")
     if need < have:
@@ -488,14 +510,17 @@ def checked_facts(
 )->dict: # the same
     "Refuse facts of an encoder that are not what they are called"
     if not facts: return facts
-    if not isinstance(facts, dict): raise ValueError(f"{where}: its encoder is {shown(facts)}: {', '.join(FACTS)} are needed")
+    if not isinstance(facts, dict):
+        raise ValueError(f"{where}: its encoder is {shown(facts)}: {', '.join(FACTS)} are needed")
     if lacking := [k for k in FACTS if k not in facts]:
         raise ValueError(f"{where} says its encoder, but not {few(lacking)}: extract it again, or remove `encoder`")
     for k in ('encoder', 'checksum', 'opened_as'):
-        if not isinstance(facts.get(k, ''), str): raise ValueError(f"{where}: {k} of its encoder is {shown(facts[k])}: text is needed")
+        if not isinstance(facts.get(k, ''), str):
+            raise ValueError(f"{where}: {k} of its encoder is {shown(facts[k])}: text is needed")
     for k in ('frames_per_second', 'window', 'stride', 'rows_per_second'):
         if type(x := facts.get(k, 1)) not in (int, float) or not 0 < x <= 100_000:
-            raise ValueError(f"{where}: {k} of its encoder is {shown(facts[k])}: more than 0 and at most 100,000 is needed")
+            raise ValueError(f"{where}: {k} of its encoder is {shown(facts[k])}: "
+                             f"more than 0 and at most 100,000 is needed")
     return facts
 
 def describe(
@@ -511,7 +536,8 @@ def same_encoder(
 )->None:
     "Refuse features of another encoder"
     if not (have and want) or all(have[k] == want[k] for k in FACTS[1:]): return
-    raise ValueError(f"these features are from {describe(have)}, but {what} has those of {describe(want)}: extract with the same encoder, rate, window and stride")
+    raise ValueError(f"these features are from {describe(have)}, but {what} has those of {describe(want)}: "
+                     f"extract with the same encoder, rate, window and stride")
 
 # %% ../nbs/13_features.ipynb #c66
 def match(

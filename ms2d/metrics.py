@@ -30,7 +30,8 @@ class Protocol:
 
     def __post_init__(self):
         if self.compare not in _COMPARE: raise ValueError(f"compare is one of {list(_COMPARE)}: got {self.compare!r}")
-        if self.nms is not None and not 0 <= self.nms <= 1: raise ValueError(f"nms is an IoU in 0..1 or None: got {self.nms}")
+        if self.nms is not None and not 0 <= self.nms <= 1:
+            raise ValueError(f"nms is an IoU in 0..1 or None: got {self.nms}")
 
     def hit(self,
         iou:np.ndarray, # IoU, any shape
@@ -90,10 +91,14 @@ def _answers(predictions, samples):
     if not qids: raise ValueError("no samples to evaluate: got an empty list; is this the split you meant?")
     known = set(qids)
     if len(known) < len(qids):
-        raise ValueError(f"qids name one query each: {len(qids) - len(known)} are doubled, such as {Counter(qids).most_common(1)[0][0]!r}")
+        raise ValueError(f"qids name one query each: {len(qids) - len(known)} are doubled, "
+                         f"such as {Counter(qids).most_common(1)[0][0]!r}")
     unknown = [q for q in predictions if q not in known]
-    if unknown: raise ValueError(f"{len(unknown)} predictions answer queries that are not in these {len(qids)} samples, such as "
-                                 f"{', '.join(map(repr, unknown[:5]))}: is it another split? samples look like {qids[0]!r}")
+    if unknown:
+        raise ValueError(f"{len(unknown)} predictions answer queries that are not in these {len(qids)} samples, "
+                         f"such as "
+                                 f"{', '.join(map(repr, unknown[:5]))}: is it another split? samples look like "
+                                 f"{qids[0]!r}")
     windows = [_windows(predictions.get(q, ()), f"query {q!r}") for q in qids]
     _check(_flat(windows), lambda q: f"query {qids[q]!r}")
     return windows
@@ -116,17 +121,24 @@ def _parts(
     most:int=2_000_000, # IoUs in a part, padding included, unless one query has more
 )->list: # of slices
     "Queries that are scored at once"
-    out,first,n,W = [],0,1,1
+    out = []
+    first = 0
+    n = 1
+    W = 1
     for q,(x,s) in enumerate(zip(windows, samples)):
-        n,W = max(n, len(x)),max(W, len(s.windows))
+        n = max(n, len(x))
+        W = max(W, len(s.windows))
         if q > first and n*W*(q - first + 1) > most:
             out.append(slice(first, q))
-            first,n,W = q,max(1, len(x)),max(1, len(s.windows))
+            first = q
+            n = max(1, len(x))
+            W = max(1, len(s.windows))
     return out + [slice(first, len(samples))]
 
 def _figures(predictions, samples, protocol, f, *args):
     "Figures `f` of every query: name -> (Q,)"
-    c,windows = _protocol(protocol),_answers(predictions, samples)
+    c = _protocol(protocol)
+    windows = _answers(predictions, samples)
     parts = [f(c, *_score(windows[p], samples[p], c), *args) for p in _parts(windows, samples)]
     return {k: np.concatenate([x[k] for x in parts]) for k in parts[0]}
 
@@ -141,7 +153,8 @@ def _suppress(c, spans, top, *values):
 def _hits(c, P, T, d, iou, ranks, ious):
     "Hits, IoU and average precision under the protocol `c`: name -> (Q,)"
     best, = _suppress(c, P, max((1,)+tuple(ranks)), iou.max(-1))
-    out = {f'R@{r} IoU={m:g}': c.hit(best[:,:r], m).any(1).astype(float) for r in ranks for m in ious} | {'mIoU': best[:,0]}
+    out = {f'R@{r} IoU={m:g}': c.hit(best[:,:r], m).any(1).astype(float) for r in ranks
+           for m in ious} | {'mIoU': best[:,0]}
     if not c.ap: return out
     ap = average_precision(iou[:,:c.ap_top], (~np.isnan(T[...,0])).sum(1), c.ap)
     return out | {'mAP': ap.mean(1), **{f'mAP@{m:g}': x for m,x in zip(c.ap, ap.T) if m in c.ap_each}}
@@ -155,8 +168,10 @@ def per_query(
     ious:tuple=(.3,.5,.7), # m of IoU=m
 )->dict: # 'R@1 IoU=0.3', .., 'mIoU', perhaps 'mAP' -> what each query adds to the mean (Q,), 0..1
     "Hits, IoU and, where the protocol has it, average precision of every query"
-    if not all(0 < m <= 1 for m in ious): raise ValueError(f"IoU thresholds lie in 0 < m <= 1, not in percent: got {ious}")
-    if not all(isinstance(r, int) and r > 0 for r in ranks): raise ValueError(f"ranks are whole numbers from 1: got {ranks}")
+    if not all(0 < m <= 1 for m in ious):
+        raise ValueError(f"IoU thresholds lie in 0 < m <= 1, not in percent: got {ious}")
+    if not all(isinstance(r, int) and r > 0 for r in ranks):
+        raise ValueError(f"ranks are whole numbers from 1: got {ranks}")
     return _figures(predictions, samples, protocol, _hits, ranks, ious)
 
 def evaluate(

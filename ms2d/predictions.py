@@ -25,7 +25,9 @@ def write_predictions(
 )->Path: # the file
     "One JSON line a query, in the order of `samples`"
     lacking = [s.qid for s in samples if s.qid not in predictions]
-    if lacking: raise ValueError(f"{len(lacking)} of {len(samples)} queries have no prediction: {', '.join(map(str, lacking[:5]))}; "
+    if lacking:
+        raise ValueError(f"{len(lacking)} of {len(samples)} queries have no prediction: "
+                         f"{', '.join(map(str, lacking[:5]))}; "
                                  "give an empty list where there is no answer")
     _answers(predictions, samples)  # the same checks as for a score
     with replacing(path) as part, part.open('w', encoding='utf-8') as f:
@@ -102,7 +104,8 @@ def _parse(text, n):
 def _lines(path):
     "The lines of a file, and its flaws: {kind: [(line number, what was got), ...]}"
     need_file(path, 'give a .jsonl file; a run writes predictions.jsonl into its folder')
-    lines,flaws = [],{}
+    lines = []
+    flaws = {}
     for n,text in text_lines(path):
         x = _parse(text, n)
         if isinstance(x, Line): lines.append(x)
@@ -132,7 +135,8 @@ def _by_text(lines, asked):
 def _refuse(line, key):
     "A line that contradicts the query of its qid and could not be given another"
     other_video = line.key[0] and line.key[0] != key[0]
-    line.qid,line.flaw = None,(_OTHER_VIDEO if other_video else _OTHER_SENTENCE, shown(line.query or line.vid))
+    line.qid = None
+    line.flaw = (_OTHER_VIDEO if other_video else _OTHER_SENTENCE, shown(line.query or line.vid))
 
 # %% ../nbs/18_predictions.ipynb #c12a
 def _named(line, asked, said):
@@ -150,11 +154,15 @@ def _about_another(line, s, key, asked, said):
 
 def _name(lines, samples):
     "Give lines whose qids are unknown, or those of other sentences, the queries that they are about; -> notes"
-    of,asked,said,by = {s.qid: _key(s.vid, s.query) for s in samples},{},{},{s.qid: s for s in samples}
+    of = {s.qid: _key(s.vid, s.query) for s in samples}
+    asked = {}
+    said = {}
+    by = {s.qid: s for s in samples}
     for s in samples:
         asked.setdefault(of[s.qid], []).append(s)
         said.setdefault(of[s.qid][1], []).append(s)
-    known,unknown = [l for l in lines if l.qid in of],[l for l in lines if l.qid not in of]
+    known = [l for l in lines if l.qid in of]
+    unknown = [l for l in lines if l.qid not in of]
     wrong = [l for l in known if _about_another(l, by[l.qid], of[l.qid], asked, said)]
     right = any(l.key == of[l.qid] and len(asked[l.key]) == 1 and l not in wrong for l in known)
     by_itself = not known or wrong and not right and all(l.vid and l.query for l in lines)
@@ -173,7 +181,8 @@ def _name(lines, samples):
 # %% ../nbs/18_predictions.ipynb #c15
 def _inside(answers, known, flaw):
     "The answers whose windows can be right; `flaw` is told of the others"
-    owners,lost = list(answers.values()),set()
+    owners = list(answers.values())
+    lost = set()
     flat = _flat([np.zeros((0,3)), *(l.windows for l in owners)])  # nothing cannot be joined, hence one without windows
     durations = np.array([0., *(known[q].duration for q in answers)])
     for what,bad in _flaws(flat, durations).items():
@@ -185,7 +194,10 @@ def _inside(answers, known, flaw):
 # %% ../nbs/18_predictions.ipynb #c15a
 def _meet(lines, samples, also):
     "Answers by qid, flaws {kind: [(line number, what was got), ...]}, how many lines are about `also`"
-    known,elsewhere,answers,flaws = {s.qid: s for s in samples},{s.qid for s in also},{},{}
+    known = {s.qid: s for s in samples}
+    elsewhere = {s.qid for s in also}
+    answers = {}
+    flaws = {}
     flaw = lambda l, kind, got='': flaws.setdefault(kind, []).append((l.number, got))
     nobody = f"no such query in these {len(known):,}, which look like {samples[0].qid!r}: is it another split?"
     left_out = 0
@@ -210,11 +222,15 @@ def _say(flaws, total):
 
 def _remarks(answers, samples):
     "What is odd about good answers, but no flaw"
-    lines,out = [(answers[s.qid], s) for s in samples if s.qid in answers],[]
+    lines = [(answers[s.qid], s) for s in samples if s.qid in answers]
+    out = []
     other = [l.number for l,s in lines if l.duration is not None and abs(l.duration - s.duration) > 1]
-    if other: out.append(f'{len(other):,} lines give another duration than the annotations [line {few(other)}]: are their seconds the same?')
+    if other:
+        out.append(f'{len(other):,} lines give another duration than the annotations [line {few(other)}]: '
+                   f'are their seconds the same?')
     repeated = sum(len({*map(tuple, l.windows[:,:2].tolist())}) < len(l.windows) for l,_ in lines)
-    if repeated: out.append(f'{repeated:,} queries have the same window more than once: a repeated answer earns nothing')
+    if repeated:
+        out.append(f'{repeated:,} queries have the same window more than once: a repeated answer earns nothing')
     return out
 
 # %% ../nbs/18_predictions.ipynb #c18a
@@ -225,21 +241,27 @@ def read_predictions(
     also:list=(), # other queries of the same annotations: lines about them are left out
 )->tuple[dict, list]: # qid -> windows (n, 3 or 2), best first, s; notes on what was done
     "Predictions from a file"
-    if flaws not in ('error', 'miss'): raise ValueError(f"flaws is {flaws!r}: 'error', or 'miss' to count them as misses")
+    if flaws not in ('error', 'miss'):
+        raise ValueError(f"flaws is {flaws!r}: 'error', or 'miss' to count them as misses")
     if not samples: raise ValueError("no samples to answer: got an empty list; is this the split you meant?")
     mine = {s.qid for s in samples}
     also = [s for s in also if s.qid not in mine]
     lines,broken = _lines(path)
-    total,notes = len(lines) + sum(map(len, broken.values())),_name(lines, [*samples, *also])
+    total = len(lines) + sum(map(len, broken.values()))
+    notes = _name(lines, [*samples, *also])
     answers,more,left_out = _meet(lines, samples, also)
     if left_out: notes.append(f'{left_out:,} lines answer queries outside this split: left out')
-    said,named = _say(broken | more, total),{l.qid for l in lines}
+    said = _say(broken | more, total)
+    named = {l.qid for l in lines}
     lacking = [s.qid for s in samples if s.qid not in named]
-    if lacking: said.append(f"{len(lacking):,} of {len(samples):,} queries are missing: {few(lacking)}; an empty list of windows is a miss")
+    if lacking:
+        said.append(f"{len(lacking):,} of {len(samples):,} queries are missing: {few(lacking)}; "
+                    f"an empty list of windows is a miss")
     if said and flaws == 'error':
         do = "mend the file, or pass flaws='miss' to count these queries as misses"
         raise ValueError('\n  '.join([f"{path}:", *notes, *said, do]))
-    if said: notes += [*said, f"{len(samples) - len(answers):,} of {len(samples):,} queries are counted as misses for this"]
+    if said:
+        notes += [*said, f"{len(samples) - len(answers):,} of {len(samples):,} queries are counted as misses for this"]
     return {s.qid: answers[s.qid].windows for s in samples if s.qid in answers}, notes + _remarks(answers, samples)
 
 # %% ../nbs/18_predictions.ipynb #c23
@@ -258,4 +280,5 @@ class Evaluation(Parameters):
         "Types and choices"
         super().check()
         self.choose(dataset=DATASETS, flaws=('error', 'miss'))
-        if self.dataset != 'world' and not self.annotations: raise ValueError(f"dataset {self.dataset!r} needs `annotations` (a folder)")
+        if self.dataset != 'world' and not self.annotations:
+            raise ValueError(f"dataset {self.dataset!r} needs `annotations` (a folder)")

@@ -71,7 +71,8 @@ def delta_to_standard(
 )->dict: # name -> figure -> points above or below `standard`
     "How far each convention moves the figures"
     base = results['standard']
-    return {c: {k: r[k] - v for k,v in base.items() if isinstance(v, float)} for c,r in results.items() if c != 'standard'}
+    return {c: {k: r[k] - v for k,v in base.items() if isinstance(v, float)} for c,r in results.items()
+            if c != 'standard'}
 
 # %% ../nbs/16_protocols.ipynb #c67b
 LENGTHS = dict(full=(-np.inf, np.inf), short=(0, 10), middle=(10, 30), long=(30, 150)) # name -> above, up to; seconds
@@ -93,7 +94,8 @@ def of_length(
 # %% ../nbs/16_protocols.ipynb #c67f
 def _official(predictions, samples):
     "The figures of one length"
-    ap,r1 = PROTOCOLS['moment-detr'].ap,[round(.3 + .05*k, 2) for k in range(14)]
+    ap = PROTOCOLS['moment-detr'].ap
+    r1 = [round(.3 + .05*k, 2) for k in range(14)]
     answers = {s.qid: predictions[s.qid] for s in samples if s.qid in predictions}
     each = evaluate(answers, samples, replace(PROTOCOLS['moment-detr'], ap_each=ap), (1,), r1)
     percent = lambda x: float(f'{x:.2f}')
@@ -134,7 +136,8 @@ def by_length(
     "Queries by the length of their moment, the longest where there are several"
     if unit not in ('share', 's'): raise ValueError(f"unit is {unit!r}: 'share' of the duration, or 's'")
     x = np.array([(s.end - s.start)/(1 if unit == 's' or not s.duration else s.duration) for s in samples])
-    last,tail = edges[-1],'' if unit == 'share' else ' s'
+    last = edges[-1]
+    tail = '' if unit == 'share' else ' s'
     return {f'{a:g} to {b:g}{tail}': (x >= a) & ((x < b) | (b == last) & (x <= b)) for a,b in zip(edges, edges[1:])}
 
 def by_position(
@@ -151,10 +154,13 @@ def by_words(
     training:list, # sentences met in training
 )->dict: # group -> which queries (Q,)
     "Queries by their words: met in training or not; and those whose very sentence was met"
-    sentences,queries = {tuple(tokenize(s)) for s in training},[tuple(tokenize(s.query)) for s in samples]
+    sentences = {tuple(tokenize(s)) for s in training}
+    queries = [tuple(tokenize(s.query)) for s in samples]
     known = set().union(*sentences)
-    new,met = np.array([len({*q} - known) for q in queries]),np.array([q in sentences for q in queries], bool)
-    return {'every word met in training': new == 0, 'one word not met': new == 1, 'two or more not met': new > 1, 'the sentence itself met': met}
+    new = np.array([len({*q} - known) for q in queries])
+    met = np.array([q in sentences for q in queries], bool)
+    return {'every word met in training': new == 0, 'one word not met': new == 1, 'two or more not met': new > 1,
+            'the sentence itself met': met}
 
 # %% ../nbs/16_protocols.ipynb #c71
 def breakdown(
@@ -166,5 +172,7 @@ def breakdown(
     ious:tuple=(.3,.5,.7), # m of IoU=m
 )->dict: # group -> figures in percent, 'queries', 'protocol'; groups without queries are left out
     "The figures of `evaluate` within groups of queries"
-    each,name = per_query(predictions, samples, protocol, ranks, ious),_protocol(protocol).name
-    return {g: {k: 100*float(x[m].mean()) for k,x in each.items()} | dict(queries=int(m.sum()), protocol=name) for g,m in groups.items() if m.any()}
+    each = per_query(predictions, samples, protocol, ranks, ious)
+    name = _protocol(protocol).name
+    return {g: {k: 100*float(x[m].mean()) for k,x in each.items()} | dict(queries=int(m.sum()), protocol=name)
+            for g,m in groups.items() if m.any()}

@@ -35,9 +35,12 @@ class Vocabulary:
         words:list[str], # `words` of another vocabulary, marks first, as a checkpoint keeps them
     )->'Vocabulary':
         "The vocabulary with exactly these numbers"
-        if tuple(words[:4]) != MARKS: raise ValueError(f"a vocabulary begins with {MARKS}, got {list(words[:4])}: pass the `words` of a Vocabulary")
+        if tuple(words[:4]) != MARKS:
+            raise ValueError(f"a vocabulary begins with {MARKS}, got {list(words[:4])}: "
+                             f"pass the `words` of a Vocabulary")
         self = cls()
-        self.words,self.index = list(words),{w: i for i,w in enumerate(words)}
+        self.words = list(words)
+        self.index = {w: i for i,w in enumerate(words)}
         return self
 
     def decode(self, ids)->str: return ' '.join(self.words[i] for i in ids if i != PAD)
@@ -85,7 +88,9 @@ def embedding(
     "The vectors of a vocabulary"
     known = torch.tensor([w in kv.key_to_index and i > UNK for i,w in enumerate(vocab.words)])
     weights = torch.zeros(len(vocab), kv.vector_size)
-    if known.any(): weights[known] = torch.from_numpy(np.stack([kv[w] for w,k in zip(vocab.words, known.tolist()) if k]).astype(np.float32))
+    if known.any():
+        weights[known] = torch.from_numpy(np.stack([kv[w] for w,k in zip(vocab.words, known.tolist())
+                                                    if k]).astype(np.float32))
     return weights,known
 
 def coverage(
@@ -97,7 +102,8 @@ def coverage(
     "How many words, and which share of the tokens, have a vector"
     count = Counter(w for s in sentences for w in tokenize(s))
     lost = sorted((w for w in count if w not in vocab or w not in kv.key_to_index), key=lambda w: (-count[w], w))
-    n,share = sum(count.values()),sum(count[w] for w in lost)
+    n = sum(count.values())
+    share = sum(count[w] for w in lost)
     text = f"{len(count)-len(lost):,} of {len(count):,} words ({100*(1-share/max(n, 1)):.1f} % of tokens) have a vector"
     return text + (f"; most frequent without: {', '.join(f'{w} ({count[w]})' for w in lost[:top])}" if lost else '')
 
@@ -128,7 +134,8 @@ class WordEmbedding(nn.Module):
         slot[own] = torch.arange(1, len(own)+1) # 0: has none
         self.register_buffer('weights', weights.clone())
         self.register_buffer('slot', slot)
-        self.own = nn.Parameter(std*torch.randn(len(own), weights.shape[1], generator=torch.Generator().manual_seed(seed)))
+        self.own = nn.Parameter(std*torch.randn(len(own), weights.shape[1],
+                                                generator=torch.Generator().manual_seed(seed)))
 
     @property
     def dim(self)->int: return self.weights.shape[1]
@@ -137,7 +144,8 @@ class WordEmbedding(nn.Module):
         tokens:Tensor, # word numbers (B, L), long
     )->Tensor: # word vectors (B, L, dim)
         slot = self.slot[tokens]
-        return torch.where((slot > 0)[..., None], F.embedding((slot-1).clamp(min=0), self.own), F.embedding(tokens, self.weights))
+        return torch.where((slot > 0)[..., None], F.embedding((slot-1).clamp(min=0), self.own),
+                           F.embedding(tokens, self.weights))
 
 # %% ../nbs/20_text.ipynb #c43
 def weighted_mean(
@@ -159,7 +167,8 @@ class SentenceEncoder(nn.Module):
     ):
         super().__init__()
         if pool not in ('mean', 'last'): raise ValueError(f"pool is {pool!r}: 'mean' or 'last'")
-        self.words,self.pool = words,pool
+        self.words = words
+        self.pool = pool
         self.lstm = nn.LSTM(words.dim, dim, layers, batch_first=True)
 
     def forward(self,
