@@ -25,6 +25,7 @@ def _predict(
     scores = np.broadcast_to(1 - np.arange(k)/k, (len(d), k))
     return {s.qid: x for s,x in zip(samples, np.concatenate([shares*d[:,None,None], scores[...,None]], -1))}
 
+# %% ../nbs/17_baselines.ipynb #c06t
 def _times(
     samples:list, # queries with true moments
 )->tuple: # durations (Q,), true moments in seconds (Q, W, 2), NaN where a query has fewer than W
@@ -67,12 +68,13 @@ def constant_recall(
         for j in range(i+1, steps+1): out[i,j] = 100*(_best(np.array([i,j])/steps*d[:,None], t) >= iou).mean()
     return out
 
+# %% ../nbs/17_baselines.ipynb #c12b
 def best_constant(
     train:list, # TRAINING samples with times, seconds
     iou:float=.5, # the IoU at which R@1 is made best
     steps:int=20, # the grid's steps over the duration
 )->tuple: # start and end as shares of the duration
-    "The constant span with the best R@1 on the training moments. READS TRAINING TIMES: a weakly-supervised method may not"
+    "The constant span with the best R@1 in training. READS TRAINING TIMES: a weakly-supervised method may not"
     recall = constant_recall(train, iou, steps)
     i,j = np.unravel_index(np.nanargmax(recall), recall.shape)
     return float(i/steps), float(j/steps)
@@ -112,7 +114,7 @@ def expected_random(
     n:int=16, # clips on a side of the map
     ranks:tuple=(1,5), # n of R@n
     ious:tuple=(.3,.5,.7), # m of IoU=m; a hit is IoU >= m
-)->dict: # as `evaluate` under the standard convention gives it
+)->dict: # as `evaluate` under the standard protocol gives it
     "What `random_cells` scores on average over all draws"
     d,t = _times(samples)
     iou = np.stack([_best(c*d[:,None], t) for c in _cells(n)], 1)  # (Q, M)
@@ -130,7 +132,7 @@ def label_prior(
     top:int=5, # windows a query
     seed:int=0, # same seed, same answers
 )->dict: # qid -> (top, 3)
-    "Moments drawn from the training moments, as shares of their videos. READS TRAINING TIMES: a weakly-supervised method may not"
+    "Training moments at random, as shares of their videos. READS TRAINING TIMES: a weakly-supervised method may not"
     d,t = _times(train)
     if not (d > 0).all():
         raise ValueError(f"{(d <= 0).sum()} training videos have no duration: moments cannot be taken as shares of it")

@@ -22,7 +22,7 @@ class Sample(NamedTuple):
     duration: float # length of the video, seconds
     start: float = nan # begin of the moment, seconds; NaN: not known
     end: float = nan # end of the moment, seconds (half-open); NaN: not known
-    windows: tuple = () # all its true moments ((start, end), ...), seconds, where there are several, the longest is above
+    windows: tuple = () # all its true moments ((start, end), ...), seconds, where there are several; above: the longest
 
 def timed(
     samples:list[Sample], # queries
@@ -129,14 +129,14 @@ def _fields(x, needed, where):
 # %% ../nbs/10_dataset.ipynb #c19
 def _lengths(path):
     "`{video: seconds}` of one of Charades' csv files"
-    text = read_text(path)
     out = {}
-    rows = csv.DictReader(io.StringIO(text, newline=''), strict=True)
+    rows = csv.DictReader(io.StringIO(read_text(path), newline=''), strict=True)
     with reading(path, 'is no csv', 'a quote or a comma too many?'):
         names = rows.fieldnames or []
         found = [(rows.line_num, r) for r in rows]
     if len({*names}) < len(names): raise ValueError(f"{path}: a column comes twice: {shown(names)}")
-    if not {'id', 'length'} <= {*names}: raise ValueError(f"{path}: columns `id` and `length` are needed, got {shown(names)}")
+    if not {'id', 'length'} <= {*names}:
+        raise ValueError(f"{path}: columns `id` and `length` are needed, got {shown(names)}")
     for n,r in found:
         where = f'{path}:{n}'
         if None in r:

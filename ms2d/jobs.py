@@ -125,7 +125,7 @@ def _submit(client, f, jobs, gpus, names, running, began):
         running.add(client.submit(_at_work, f, jobs[name], gpus, key=f'{name}-{began}', pure=False))
 
 def _result(job, name, lost):
-    "What a job returned, or what stands in for one that killed its worker twice"
+    "What a job returned, or what `lost` says of one that killed its worker twice"
     from distributed import KilledWorker
     try: return job.result()
     except KilledWorker:

@@ -99,6 +99,7 @@ def _flaws(
             'leaves the video: times are seconds from its start': (spans[:,0] < first) | (spans[:,1] > last),
             'scores more than the window before it: sort windows by score, best first': rises}
 
+# %% ../nbs/14_overlap.ipynb #c27c
 def _check(
     flat:tuple, # what `_flat` gives
     name:callable, # query number -> how an error calls it

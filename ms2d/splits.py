@@ -28,9 +28,10 @@ SPLITS = dict(
     qvhighlights={'train': Split('train', 7_218, 7_100), 'val': Split('val', 1_550, 1_519),
                   'test': Split('test', 1_542, 1_529)})
 
-# seconds; no video of these is longer (Charades' longest has 194, ActivityNet's 755, TACoS' 1,402, a QVHighlights clip 150)
+# seconds; no video is longer (Charades' longest has 194, ActivityNet's 755, TACoS' 1,402, a QVHighlights clip 150)
 LONGEST = dict(charades_sta=240., activitynet_captions=900., tacos=1700., qvhighlights=180.)
 
+# %% ../nbs/11_splits.ipynb #c36n
 def named_split(
     ann:Annotations, # what `read_annotations` gave
     dataset:str, # its data set
@@ -73,6 +74,18 @@ def hold_out(
     held = set(vids[:min(max(1, round(share*len(vids))), len(vids)-1)])
     return [s for s in samples if s.vid not in held],[s for s in samples if s.vid in held]
 
+# %% ../nbs/11_splits.ipynb #c72o
+def _own(val, taken):
+    "The queries of `val` about videos that are not `taken`, none where those are too few; and what is to say of them"
+    own = [s for s in val if s.vid not in taken]
+    n = len({s.vid for s in own})
+    other = len({s.vid for s in val}) - n
+    if n >= 50:
+        more = f' ({other:,} more also stand in train or in what is reported)' if other else ''
+        return own,f'validation: {len(own):,} queries of {n:,} videos of val{more}'
+    few = f' (val has {n:,} videos of its own, {other:,} also stand in train or in what is reported)'
+    return [],few if val else ''
+
 # %% ../nbs/11_splits.ipynb #c72
 def validation_split(
     ann:Annotations, # the splits, `train` among them
@@ -84,15 +97,8 @@ def validation_split(
     answered = ann.get('test', []) if answered is None else answered
     if not train: raise ValueError(f"no training queries: the annotations hold {', '.join(ann) or 'nothing'}")
     taken = {s.vid for s in [*train, *answered]}
-    val = ann.get('val', [])
-    why = ''
-    if val:
-        own = [s for s in val if s.vid not in taken]
-        n = len({s.vid for s in own})
-        m = len({s.vid for s in val})
-        also = f' ({m-n:,} more also stand in train or in what is reported)' if n < m else ''
-        if n >= 50: return list(train),own,f'validation: {len(own):,} queries of {n:,} videos of val{also}'
-        why = f' (val has {n:,} videos of its own, {m-n:,} also stand in train or in what is reported)'
+    val,why = _own(ann.get('val', []), taken)
+    if val: return list(train),val,why
     videos = {s.vid for s in train}
     count = min(max(20, min(500, round(.05*len(videos)))), max(1, len(videos)//5))
     train,val = hold_out(train, count/max(len(videos), 2), seed)

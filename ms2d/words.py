@@ -8,8 +8,8 @@ __all__ = ['tokenize', 'load_vectors']
 # %% ../nbs/12_words.ipynb #c03
 import gzip, numpy as np, re, unicodedata, zlib
 from pathlib import Path
+from .arrays import _FREE, _RATIO, npz_array
 from .core import kind_of, need_file, reading
-from .features import _FREE, _RATIO, npz_array
 
 # %% ../nbs/12_words.ipynb #c07
 _QUOTES = str.maketrans(dict.fromkeys('\u2018\u2019\u201b\u02bc\u00b4`', "'"))
@@ -54,13 +54,13 @@ def _counted(path, said, found, whole=True):
     if found > said: raise ValueError(f"{path}: its header says {said:,} vectors, but the file has more: {do}")
     raise ValueError(f"{path}: its header says {said:,} vectors, the file has {found:,}: {do}")
 
+# %% ../nbs/12_words.ipynb #c22n
 def _numbers(fields):
     "Fields of a line as numbers, None if one of them is none"
     if any(b'_' in x for x in fields): return None        # numpy reads 1_0 as 10
     try: return np.array(fields, dtype=np.float32)
     except ValueError: return None
 
-# %% ../nbs/12_words.ipynb #c22x
 def _parse(line, dim, where):
     "The `dim` numbers behind the word of a line"
     word,*fields = line.split()
@@ -71,14 +71,6 @@ def _parse(line, dim, where):
         raise ValueError(f"{where}: {len(x)} numbers behind {word.decode(errors='replace')!r}, expected {dim}{do}")
     return x
 
-def _spaced(fields, dim):
-    "Is what stands before the last `dim` fields more of the word, as in GloVe 840B's 'at name@domain.com'?"
-    return len(fields) > dim and _numbers(fields[:-dim]) is None
-
-def _phrase(fields, dim):
-    "Is this the rest of a phrase and its `dim` numbers?"
-    return _spaced(fields, dim) and _numbers(fields[-dim:]) is not None
-
 # %% ../nbs/12_words.ipynb #c22b
 def _lines(f, path, size):
     "Numbered lines of a file of `size` bytes at most, none of which is without end"
@@ -88,6 +80,14 @@ def _lines(f, path, size):
         if left < 0: raise ValueError(f"{path}:{n}: unpacks to more than {size/1e6:,.0f} MB: no file of vectors")
         if len(line) == _LINE: raise ValueError(f"{path}:{n}: a line of more than {_LINE:,} bytes: no file of vectors")
         if line.strip(): yield n,line
+
+def _spaced(fields, dim):
+    "Is what comes before the last `dim` fields more of the word, as in GloVe 840B's 'at name@domain.com'?"
+    return len(fields) > dim and _numbers(fields[:-dim]) is None
+
+def _phrase(fields, dim):
+    "Is this the rest of a phrase and its `dim` numbers?"
+    return _spaced(fields, dim) and _numbers(fields[-dim:]) is not None
 
 # %% ../nbs/12_words.ipynb #c22bx
 def _text_vectors(f, wanted, dim, said, path, size):
@@ -149,6 +149,7 @@ def _binary_vectors(f, dim, said, path, size):
     _counted(path, said, len(words))
     return words,x
 
+# %% ../nbs/12_words.ipynb #c25n
 def _npz_vectors(path, dim):
     "`words` (V,) and `vectors` (V, dim)"
     words = npz_array(path, 'words', 'US')
@@ -159,17 +160,17 @@ def _npz_vectors(path, dim):
     with np.errstate(over='ignore'): vectors = vectors.astype(np.float32)
     return [w.decode('utf-8', 'backslashreplace') if isinstance(w, bytes) else str(w) for w in words],vectors
 
-# %% ../nbs/12_words.ipynb #c25b
 def _is_text(start, dim):
     "Are the first bytes of a file behind its header those of a text file?"
     line,end,_ = start.partition(b'\n')
     if all(32 <= b < 127 or b in b'\t\r' for b in line.partition(b' ')[2][:4096]): return True
-    # other bytes may be the rest of a phrase, as in 'été à Paris', if numbers stand behind it
+    # other bytes may be the rest of a phrase, as in 'été à Paris', if numbers come behind it
     fields = line.split()[1:]
     if not end and len(start) > 2**15: fields = fields[:-1] # perhaps cut in its middle
     last = min(dim, 100)
     return len(fields) >= last and _numbers(fields[-last:]) is not None
 
+# %% ../nbs/12_words.ipynb #c25b
 def _file_vectors(path, wanted, dim):
     "Vectors of a file in any layout: its content decides which"
     size = need_file(path).stat().st_size
@@ -191,19 +192,9 @@ def _file_vectors(path, wanted, dim):
         if header and not _is_text(start[begin:], int(header[2])): return _binary_vectors(f, dim, said, path, size)
         return _text_vectors(f, wanted, dim, said, path, size)
 
-# %% ../nbs/12_words.ipynb #c28
-def load_vectors(
-    vectors:str|Path, # 'corpus', or a file: GloVe's or word2vec's text or binary, .npz with `words` and `vectors`
-    sentences:list[str], # what 'corpus' learns from; of a text file only words that occur in them are kept
-    dim:int=300, # width of the vectors
-    seed:int=0, # of 'corpus'
-)->'gensim.models.KeyedVectors': # word -> vector (dim,)
-    "Word vectors, made from the sentences or read from a file"
-    from gensim.models import KeyedVectors
-    if str(vectors) == 'corpus': return _corpus(sentences, dim, seed)
-    path = need_file(vectors, "pass a txt, .bin or .npz file, or 'corpus' to learn them from the sentences")
-    wanted = {w for s in sentences for w in tokenize(s)}
-    words,x = _file_vectors(path, wanted, dim)
+# %% ../nbs/12_words.ipynb #c28u
+def _usable(words, x, wanted, path):
+    "The first vector of every word, if all are finite and one of the words is wanted"
     if words: words[0] = words[0].removeprefix('\ufeff')
     first = {w: i for i,w in reversed(list(enumerate(words)))} # of a word that comes twice the first counts
     if len(first) < len(words):
@@ -217,6 +208,22 @@ def load_vectors(
     if bad.any():
         raise ValueError(f"{path}: NaN or Inf in the vectors of {bad.sum()} words, first {words[bad.argmax()]!r}: "
                          f"download it again")
+    return words,x
+
+# %% ../nbs/12_words.ipynb #c28
+def load_vectors(
+    vectors:str|Path, # 'corpus', or a file: GloVe's or word2vec's text or binary, .npz with `words` and `vectors`
+    sentences:list[str], # what 'corpus' learns from; of a text file only words that occur in them are kept
+    dim:int=300, # width of the vectors
+    seed:int=0, # of 'corpus'
+)->'gensim.models.KeyedVectors': # word -> vector (dim,)
+    "Word vectors, made from the sentences or read from a file"
+    from gensim.models import KeyedVectors
+    if str(vectors) == 'corpus': return _corpus(sentences, dim, seed)
+    path = need_file(vectors, "pass a txt, .bin or .npz file, or 'corpus' to learn them from the sentences")
+    wanted = {w for s in sentences for w in tokenize(s)}
+    words,x = _file_vectors(path, wanted, dim)
+    words,x = _usable(words, x, wanted, path)
     kv = KeyedVectors(dim, count=0)
     kv.add_vectors(words, x)
     return kv
