@@ -95,7 +95,7 @@ def _cells(n):
 def random_cells(
     samples:list, # the queries
     n:int=16, # clips on a side of the map
-    top:int=5, # cells a query, all of them where the map has fewer
+    top:int=5, # cells per query, all of them where the map has fewer
     seed:int=0, # same seed, same answers
 )->dict: # qid -> (top, 3)
     "Random cells of an n x n map, without repetition"
@@ -129,7 +129,7 @@ def expected_random(
 def label_prior(
     train:list, # TRAINING samples with times
     samples:list, # the queries
-    top:int=5, # windows a query
+    top:int=5, # windows per query
     seed:int=0, # same seed, same answers
 )->dict: # qid -> (top, 3)
     "Training moments at random, as shares of their videos. READS TRAINING TIMES: a weakly-supervised method may not"

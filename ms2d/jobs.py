@@ -155,7 +155,7 @@ def run_all(
     f:callable, # what to do: a function that can be imported on the workers
     jobs:dict, # name -> tuple of its arguments
     scheduler:str='', # tcp://host:port of a dask scheduler; '': workers on this machine
-    workers:int=0, # on this machine; 0: one a GPU, or one a core
+    workers:int=0, # on this machine; 0: one per GPU, or one per core
     say:callable=print, # takes one line of progress
     lost:callable=None, # (name) -> the result of a job that killed its worker twice; None: that stops all
 )->dict: # name -> what `f` returned, in the order in which jobs ended

@@ -44,7 +44,7 @@ def hit(self:Protocol,
     return _COMPARE[self.compare](iou, m)
 
 # %% ../nbs/15_metrics.ipynb #c21
-_TENTHS = tuple(round(.5+.05*k, 2) for k in range(10)) # .5, .55 .. .95
+_AP_IOUS = tuple(round(.5+.05*k, 2) for k in range(10)) # .5, .55 .. .95
 PROTOCOLS = {c.name: c for c in (
     Protocol('standard', clip_truth=True),
     Protocol('2d-tan', compare='>', nms=.5, clip_truth=True),
@@ -53,7 +53,7 @@ PROTOCOLS = {c.name: c for c in (
     Protocol('mmn', nms=.5, clip_truth=True),
     Protocol('scn', extra=1.),
     Protocol('cpl', extra=1e-10, fraction=True, clip=True),
-    Protocol('moment-detr', ap=_TENTHS))}
+    Protocol('moment-detr', ap=_AP_IOUS))}
 
 def _protocol(protocol):
     "A `Protocol`, from itself or from its name"

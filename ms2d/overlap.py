@@ -45,7 +45,7 @@ def _greedy(
 # %% ../nbs/14_overlap.ipynb #c13
 def nms(
     spans:np.ndarray, # spans in seconds (n, 2)
-    scores:np.ndarray, # one score a span (n,); equal scores keep the order given
+    scores:np.ndarray, # one score per span (n,); equal scores keep the order given
     iou:float, # suppress when IoU > this, 0..1
     top:int, # spans to keep at most
 )->np.ndarray: # indices of the spans kept, best first
@@ -87,7 +87,7 @@ _SLACK = .01 # seconds by which a window may leave its video: files round their 
 
 def _flaws(
     flat:tuple, # what `_flat` gives
-    durations:np.ndarray|None=None, # seconds, one a query; None: windows may lie anywhere
+    durations:np.ndarray|None=None, # seconds, one per query; None: windows may lie anywhere
 )->dict: # what is wrong, and what to do -> which windows (W,) have it
     "What cannot be right about windows"
     spans,scores,query,rank = flat
