@@ -51,5 +51,5 @@ def mixed_cost(
     nll_weight:float, # eta, weight of the NLL, 0..1
 )->Tensor: # u (B, C), low is good
     "The NLL and the alignment score, both standardised among the candidates of a query"
-    if not 0 <= nll_weight <= 1: raise ValueError(f"trust is a weight between 0 and 1, got {trust}")
+    if not 0 <= nll_weight <= 1: raise ValueError(f"nll_weight is a weight between 0 and 1, got {nll_weight}")
     return nll_weight*standardise(nll) - (1 - nll_weight)*standardise(alignment.detach())
