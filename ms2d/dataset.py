@@ -22,7 +22,7 @@ class Sample(NamedTuple):
     duration: float # length of the video, seconds
     start: float = nan # begin of the moment, seconds; NaN: not known
     end: float = nan # end of the moment, seconds (half-open); NaN: not known
-    windows: tuple = () # all its true moments ((start, end), ...), seconds, where there are several; above: the longest
+    windows: tuple = () # true moments ((start, end), ...), s, if there are several: `start`, `end` are the longest
 
 def timed(
     samples:list[Sample], # queries

@@ -133,11 +133,10 @@ def _result(job, name, lost):
         return lost(name)
 
 # %% ../nbs/02_jobs.ipynb #c14c
-def _all(client, f, jobs, gpus, say, lost):
+def _all(client, f, jobs, gpus, say, lost, began):
     "Submit all jobs and collect what they return"
     from distributed import as_completed
     done = {}
-    began = time.monotonic()
     names = list(jobs)[::-1]
     running = as_completed()
     _submit(client, f, jobs, gpus, names, running, began)
@@ -162,6 +161,7 @@ def run_all(
     "Do all jobs, several at a time"
     from distributed import Client
     if not jobs: raise ValueError("no jobs: the list of runs is empty")
+    began = time.monotonic()
     gpus = None if scheduler else torch.cuda.device_count()         # elsewhere whoever starts workers says it
     with _cluster(scheduler, workers or gpus or os.cpu_count()) as cluster:
-        with Client(cluster or scheduler, timeout=5) as client: return _all(client, f, jobs, gpus, say, lost)
+        with Client(cluster or scheduler, timeout=5) as client: return _all(client, f, jobs, gpus, say, lost, began)

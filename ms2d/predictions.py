@@ -213,7 +213,7 @@ def _meet(lines, samples, also):
     elsewhere = {s.qid for s in also}
     answers = {}
     flaws = {}
-    flaw = lambda l, kind, got='': flaws.setdefault(kind, []).append((l.number, got))
+    def flaw(l, kind, got=''): flaws.setdefault(kind, []).append((l.number, got))
     nobody = f"no such query in these {len(known):,}, which look like {samples[0].qid!r}: is it another split?"
     left_out = 0
     for l in lines:

@@ -100,7 +100,7 @@ def _official(predictions, samples):
     r1 = [round(.3 + .05*k, 2) for k in range(14)]
     answers = {s.qid: predictions[s.qid] for s in samples if s.qid in predictions}
     each = evaluate(answers, samples, replace(PROTOCOLS['moment-detr'], ap_each=ap), (1,), r1)
-    percent = lambda x: float(f'{x:.2f}')
+    def percent(x): return float(f'{x:.2f}')
     found = {str(m): each[f'mAP@{m:g}'] for m in ap}
     found['average'] = np.mean(list(found.values()))
     return {'MR-mIoU': percent(each['mIoU']), 'MR-mAP': {k: percent(x) for k,x in found.items()},
