@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['rate_shape', 'EpochSampler', 'Learner', 'AllGather', 'spread_indices', 'write_metrics']
 
-# %% ../nbs/43_learner.ipynb #c03
-import dataclasses, lightning as L, math, numpy as np, time, torch
+# %% ../nbs/43_learner.ipynb #c02
+import csv, dataclasses, lightning as L, math, numpy as np, time, torch
 from pathlib import Path
 from fastcore.basics import patch
 from torch import distributed as dist, Tensor
@@ -14,8 +14,7 @@ from torch.utils.data import DataLoader
 from .core import few, replacing
 from .alignment import span_scores
 from .heads import video_text_score
-from .calibration import calibration, LENGTH_EXPONENTS, MEAN_TEXT_SHARES
-from .calibration import told_sharpness
+from .calibration import calibration, LENGTH_EXPONENTS, MEAN_TEXT_SHARES, told_sharpness
 from .corpus import Corpus
 from .model import MS2D
 from .cca import fit_cca
@@ -29,15 +28,18 @@ def rate_shape(
     return u/.1 if u < .1 else .5*(1 + math.cos(math.pi*(u - .1)/.9))
 
 class EpochSampler:
-    "Batches of query numbers, drawn anew each epoch from the seed and the epoch alone, so that a resumed run sees what the uninterrupted one saw"
+    "Batches of query numbers from seed and epoch alone: a resumed run sees what the uninterrupted one saw"
     def __init__(self, queries:int, updates:int, batch_size:int, seed:int, epoch:int=0):
-        self.queries,self.updates,self.size,self.seed,self.epoch = queries,updates,min(batch_size, queries),seed,epoch
+        self.queries = queries
+        self.updates = updates
+        self.size = min(batch_size, queries)
+        self.stream = seed*100_003 + epoch
     def __len__(self): return self.updates
     def __iter__(self):
-        g = torch.Generator().manual_seed(self.seed*100_003 + self.epoch)
+        g = torch.Generator().manual_seed(self.stream)
         need = self.updates*self.size
-        order = torch.cat([torch.randperm(self.queries, generator=g) for _ in range(-(-need//self.queries))])
-        return iter(order[:need].view(self.updates, self.size))
+        order = [torch.randperm(self.queries, generator=g) for _ in range(-(-need//self.queries))]
+        return iter(torch.cat(order)[:need].view(self.updates, self.size))
 
 # %% ../nbs/43_learner.ipynb #c46
 class Learner(L.LightningModule):
@@ -47,45 +49,48 @@ class Learner(L.LightningModule):
         corpus:Corpus,
     ):
         super().__init__()
-        self.model,self.corpus,self.cfg = model,corpus,model.cfg
-        self.best,self.best_rank,self.settled,self.spent,self.history = None,math.inf,False,0.,[]
-
+        self.model = model
+        self.corpus = corpus
+        self.cfg = model.cfg
+        self.best = None
+        self.best_rank = math.inf
+        self.settled = False
+        self.spent = 0.
+        self.history = []
     def configure_optimizers(self):
         "AdamW on two groups of weights: those of the first stage and those of the second"
         first = [*self.model.alignment.parameters(), self.model.words.own] if self.cfg.align else []
-        rest = [p for p in self.model.parameters() if not any(p is q for q in first)]
+        rest = [p for p in self.model.parameters() if id(p) not in set(map(id, first))]
         return torch.optim.AdamW([dict(params=g, lr=0.) for g in (first, rest) if g], weight_decay=1e-4)
 
-    def train_dataloader(self):
-        "The numbers of this epoch's queries, a batch a row; `fetch` gets what the stage needs of them"
-        draw = EpochSampler(len(self.corpus.samples['train']), self.cfg.updates, self.cfg.batch_size, self.cfg.seed, self.current_epoch)
-        return DataLoader(list(draw), batch_size=None, generator=torch.Generator())  # its own: the run's random numbers are not touched
+# %% ../nbs/43_learner.ipynb #s1
+@patch
+def train_dataloader(self:Learner):
+    "The numbers of this epoch's queries, a batch a row; `fetch` gets what the stage needs of them"
+    cfg = self.cfg
+    queries = len(self.corpus.samples['train'])
+    draw = EpochSampler(queries, cfg.updates, cfg.batch_size, cfg.seed, self.current_epoch)
+    # its own generator: the run's random numbers are not touched
+    return DataLoader(list(draw), batch_size=None, generator=torch.Generator())
 
-    def fetch(self,
-        split:str, # 'train' or 'val'
-        index:Tensor, # which queries (B,)
-        scales:list|None=None, # scales whose clips are wanted; None: all
-    )->dict: # as `Corpus.batch` gives it, where the model is
-        "Queries and clips of some numbers"
-        return self.transfer_batch_to_device(self.corpus.batch(split, index.cpu(), scales), self.device, 0)
+@patch
+def fetch(self:Learner,
+    split:str, # 'train' or 'val'
+    index:Tensor, # which queries (B,)
+    scales:list|None=None, # scales whose clips are wanted; None: all
+)->dict: # as `Corpus.batch` gives it, where the model is
+    "Queries and clips of some numbers"
+    return self.transfer_batch_to_device(self.corpus.batch(split, index.cpu(), scales), self.device, 0)
 
 # %% ../nbs/43_learner.ipynb #c48
 @patch(as_prop=True)
 def share(self:Learner):
     "Share of the alignment stage in the budget"
     return 0. if not self.cfg.align else 2/3 if self.cfg.maps else 1.
-
 @patch(as_prop=True)
 def seconds(self:Learner):
     "Of training so far, those before a resume included"
     return self.spent + time.monotonic() - self.began
-
-@patch
-def used(self:Learner)->float: # 0..1
-    "Share of the budget that is used up"
-    by_time = self.agreed(self.seconds)/(60*self.cfg.minutes) if self.cfg.minutes else 0.
-    return max(self.global_step/(self.cfg.epochs*self.cfg.updates), by_time)
-
 @patch
 def agreed(self:Learner,
     x:float, # a number that processes may disagree on
@@ -93,6 +98,11 @@ def agreed(self:Learner,
     "One clock for all processes: they must change their stage together"
     several = self._trainer is not None and self.trainer.world_size > 1
     return self.trainer.strategy.broadcast(x) if several else x
+@patch
+def used(self:Learner)->float: # 0..1
+    "Share of the budget that is used up"
+    by_time = self.agreed(self.seconds)/(60*self.cfg.minutes) if self.cfg.minutes else 0.
+    return max(self.global_step/(self.cfg.epochs*self.cfg.updates), by_time)
 
 # %% ../nbs/43_learner.ipynb #c51
 class AllGather(torch.autograd.Function):
@@ -112,19 +122,18 @@ class AllGather(torch.autograd.Function):
 # %% ../nbs/43_learner.ipynb #c53
 @patch
 def on_fit_start(self:Learner): self.began = time.monotonic()
-
 @patch
 def on_train_epoch_start(self:Learner):
     "Seed the epoch by its number and decide its stage"
-    torch.manual_seed(self.cfg.seed*100_003 + self.current_epoch + 17*self.global_rank)  # processes hide different words
+    # processes hide different words
+    torch.manual_seed(self.cfg.seed*100_003 + self.current_epoch + 17*self.global_rank)
     stage = 'align' if not self.cfg.maps or self.used() < self.share else 'maps'
-    if stage != getattr(self, 'stage', None): self.entered = self.used(),self.seconds
+    if stage != getattr(self, 'stage', None): self.entered = (self.used(), self.seconds)
     self.stage = stage
     if self.stage == 'align': self.settled = False
     # the clock may have ended alignment's share after its last epoch had
     elif self.cfg.align and not self.settled: self.finish_alignment()
     self.sums = {}
-
 @patch
 def restore_best(self:Learner):
     "Go back to the alignment that was best on validation"
@@ -146,13 +155,19 @@ def part(self:Learner, index):
     world = self.trainer.world_size
     return index[:len(index)//world*world][self.global_rank::world]
 
+# %% ../nbs/43_learner.ipynb #s2
 @patch
 def training_step(self:Learner, batch, batch_idx):
     "The losses of this process' share of a batch"
     gather = AllGather.apply if self.trainer.world_size > 1 else lambda x: x
     # alignment looks at one scale, the maps at fewer queries
-    if self.stage == 'align': losses = dict(align=self.model.align_loss(self.fetch('train', self.part(batch), [self.model.middle]), gather))
-    else: losses = self.model.map_loss(self.fetch('train', self.part(batch[:self.cfg.map_batch])), self.cfg.random_proposals*max(0., 1 - self.through), labels=self.through >= self.cfg.label_warmup)
+    if self.stage == 'align':
+        part = self.fetch('train', self.part(batch), [self.model.middle])
+        losses = dict(align=self.model.align_loss(part, gather))
+    else:
+        part = self.fetch('train', self.part(batch[:self.cfg.map_batch]))
+        random = self.cfg.random_proposals*max(0., 1 - self.through)
+        losses = self.model.map_loss(part, random, labels=self.through >= self.cfg.label_warmup)
     self.batch = batch
     self.must_be_numbers({f'the loss {k}': v for k,v in losses.items()}, self.part(batch))
     for k,v in losses.items(): self.sums[k] = self.sums.get(k, 0.) + float(v.detach())/self.cfg.updates
@@ -169,12 +184,13 @@ def must_be_numbers(self:Learner,
     if not wrong: return
     samples = self.corpus.samples['train']
     videos = dict.fromkeys(samples[i].vid for i in index.tolist())
-    saved = f"the last good state is {self.trainer.default_root_dir}/last.ckpt" if self.current_epoch else 'nothing was saved yet'
-    raise ValueError(f"{few(wrong)} became NaN or infinite in epoch {self.current_epoch+1}, update {self.global_step+1}, "
-        f"lr={self.cfg.lr}, precision={self.cfg.precision}; "
+    last = f"{self.trainer.default_root_dir}/last.ckpt"
+    saved = f"the last good state is {last}" if self.current_epoch else 'nothing was saved yet'
+    raise ValueError(f"{few(wrong)} became NaN or infinite in epoch {self.current_epoch+1}, "
+        f"update {self.global_step+1}, lr={self.cfg.lr}, precision={self.cfg.precision}; "
         f"videos of the batch: {few(videos)}. Look at their features (nbs/data.ipynb), or take a smaller lr; {saved}")
 
-# %% ../nbs/43_learner.ipynb #c58a
+# %% ../nbs/43_learner.ipynb #c59
 def spread_indices(
     n:int, # how many there are
     most:int, # how many to take, at most
@@ -182,91 +198,131 @@ def spread_indices(
     "Some of a list, evenly spread"
     return torch.linspace(0, n-1, min(most, n)).long()
 
-# %% ../nbs/43_learner.ipynb #c59
+@patch
+def fit_mean_text(self:Learner,
+    most:int=2000, # training sentences to read, at most
+):
+    "Measure what any sentence would say, and take `mean_text` of it off; the contrast does not need it"
+    tokens = self.corpus.queries['train'].tokens
+    some = tokens[spread_indices(len(tokens), most)].to(self.device)
+    with torch.no_grad(): self.model.alignment.fit_mean_text(self.model.bag(some), self.cfg.mean_text)
+
+# %% ../nbs/43_learner.ipynb #s3
 @patch
 def text_to_video_rank(self:Learner,
     most:int=500, # validation sentences to ask, at most
 )->float: # geometric mean of the ranks, 1 is perfect
     "Where each validation sentence ranks its own video among the validation videos; reads no time"
-    q,model = self.corpus.queries['val'],self.model
+    q = self.corpus.queries['val']
+    a = self.model.alignment
+    clips = self.corpus.clips[self.model.middle]
     videos = q.video.unique()
     ask = spread_indices(len(q.video), most)
     with torch.no_grad():
-        bag = model.bag(q.tokens[ask].to(self.device))
-        sentences,clips = model.alignment.sentence(bag),[model.alignment.clips(self.corpus.clips[model.middle][v].to(self.device).float()) for v in videos.split(64)]
-        match = video_text_score(torch.cat(clips), sentences, model.alignment.log_scale).mean(0)
+        sentences = a.sentence(self.model.bag(q.tokens[ask].to(self.device)))
+        units = torch.cat([a.clips(clips[v].to(self.device).float()) for v in videos.split(64)])
+        match = video_text_score(units, sentences, a.log_scale).mean(0)
     own = torch.searchsorted(videos, q.video[ask]).to(self.device)
     rank = 1 + (match > match.gather(1, own[:,None])).sum(1)
     return float(rank.float().log().mean().exp())
-
-# %% ../nbs/43_learner.ipynb #c94
-@patch
-def fit_mean_text(self:Learner,
-    most:int=2000, # training sentences to read, at most
-):
-    "Measure what any sentence would say, and take `mean_text` of it off; answers need it, the contrast does not"
-    tokens = self.corpus.queries['train'].tokens
-    with torch.no_grad(): self.model.alignment.fit_mean_text(self.model.bag(tokens[spread_indices(len(tokens), most)].to(self.device)), self.cfg.mean_text)
 
 # %% ../nbs/43_learner.ipynb #c61b
 @patch
 def own_and_foreign_scores(self:Learner,
     most:int, # validation sentences, at most
-)->tuple[list, list]: # what each sentence says of clips, and what any would: 17 lists at most, own videos first, then others, of every scale (Q, N_j)
-    "Validation sentences with their own and with foreign videos; empty where there is one video only"
-    q,a = self.corpus.queries['val'],self.model.alignment
+)->tuple[list, list]: # what each sentence says of clips, and what any would: own videos first, then 16 others
+    "Validation sentences (Q, N_j of every scale) with own and foreign videos; empty where there is one video only"
+    q = self.corpus.queries['val']
+    a = self.model.alignment
     ask = spread_indices(len(q.video), most)
     videos,own = q.video[ask].unique(return_inverse=True)
-    turns = [0, *sorted({max(1, len(videos)*k//17) for k in range(1, 17)})] if len(videos) > 1 else []
-    said,any_says = ([[] for _ in turns] for _ in range(2))
+    meet = _meetings(own, len(videos))
+    lists = [([], []) for _ in meet]
     with torch.no_grad():
         sentences = a.sentence(self.model.bag(q.tokens[ask].to(self.device)))
         for c in self.corpus.clips:
             units = torch.cat([a.clips(c[v].to(self.device).float()) for v in videos.split(64)])
-            mean_text = a.along(units, a.mean_text[None])
-            for s,u,which in zip(said, any_says, ((own + t) % len(videos) for t in turns)):
+            any_says = a.along(units, a.mean_text[None])
+            for (s,u),which in zip(lists, meet):
                 s.append(torch.cat([a.along(units[o], x) for o,x in zip(which.split(64), sentences.split(64))]))
-                u.append(mean_text[which])
-    return said, any_says
+                u.append(any_says[which])
+    return [s for s,_ in lists], [u for _,u in lists]
 
+# %% ../nbs/43_learner.ipynb #s4
+def _meetings(own, n):
+    "Of n videos the own one of each sentence, then up to sixteen others"
+    turns = [0, *sorted({max(1, n*k//17) for k in range(1, 17)})] if n > 1 else []
+    return [(own + t) % n for t in turns]
+
+def _less(said, any_says, share):
+    "Clip scores of every scale without a share of what any sentence would say"
+    return [x - share*y for x,y in zip(said, any_says)]
+
+@patch
+def _sharpen(self:Learner, lists:list, sigma:float, p:float):
+    "How sharp the evidence is, for the answer and for what is told of it"
+    model = self.model
+    model.sharpness.fill_(4/max(sigma, 1e-6))
+    every = []
+    for scores in lists:                                                  # own videos first
+        every.append(torch.cat([span_scores(s, xy, length_exponent=p) for s,xy in zip(scores, model.proposals)], 1))
+    model.told.fill_(told_sharpness(every[0], every[1:], float(model.sharpness)))
+
+# %% ../nbs/43_learner.ipynb #s5
 @patch
 def calibrate(self:Learner,
     most:int=2000, # validation sentences to ask, at most
 ):
-    "Choose what of the mean sentence comes off, `power` and `sharpness` of the model; reads no time"
-    cfg,model = self.cfg,self.model
-    self.fit_mean_text(); model.length_exponent.fill_(.5); model.sharpness.zero_(); model.told.zero_()  # whatever was chosen before
-    if not (cfg.calibrate or cfg.expected_iou): return
-    said,any_says = self.own_and_foreign_scores(most)
-    if not said: return                                                             # nothing to compare with
-    scores = lambda share: [[x - share*y for x,y in zip(*each)] for each in zip(said, any_says)]
-    length_exponent,share,sigma = calibration(scores, [xy.to(self.device) for xy in model.proposals], LENGTH_EXPONENTS if cfg.calibrate else (.5,), MEAN_TEXT_SHARES if cfg.calibrate and cfg.mean_text else (1.,))
+    "Choose what of the mean sentence comes off, `length_exponent` and sharpness of the model; reads no time"
+    cfg = self.cfg
+    model = self.model
+    self.fit_mean_text()
+    model.length_exponent.fill_(.5)                                       # whatever was chosen before
+    for sharpness in (model.sharpness, model.told): sharpness.zero_()
+    said,any_says = self.own_and_foreign_scores(most) if cfg.calibrate or cfg.expected_iou else ([], [])
+    if not said: return                                                   # nothing to compare with
+    scores = lambda share: [_less(x, y, share) for x,y in zip(said, any_says)]
+    powers = LENGTH_EXPONENTS if cfg.calibrate else (.5,)
+    shares = MEAN_TEXT_SHARES if cfg.calibrate and cfg.mean_text else (1.,)
+    p,share,sigma = calibration(scores, [xy.to(self.device) for xy in model.proposals], powers, shares)
     model.alignment.mean_text.mul_(share)
-    model.length_exponent.fill_(length_exponent)
-    if not cfg.expected_iou: return
-    model.sharpness.fill_(4/max(sigma, 1e-6))
-    spans_of = lambda lists: torch.cat([span_scores(s, xy.to(s.device), length_exponent=length_exponent) for s,xy in zip(lists, model.proposals)], 1)
-    own,*foreign = map(spans_of, scores(share)[:9])
-    model.told.fill_(told_sharpness(own, foreign, float(model.sharpness)))
+    model.length_exponent.fill_(p)
+    if cfg.expected_iou: self._sharpen(scores(share)[:9], sigma, p)
 
 # %% ../nbs/43_learner.ipynb #c97
 @patch
+def _found(self:Learner, batch, bag, where):
+    "Start and end of the moment found for each sentence, in clips of the finest scale (B,), (B,)"
+    model = self.model
+    a = model.alignment
+    heard = a.sentence(bag)
+    p = float(model.length_exponent)
+    score = []
+    for c,xy in zip(batch['clips'], model.proposals):
+        score.append(span_scores(a.agree(a.clips(c.float()), heard), xy, length_exponent=p))
+    score = torch.cat(score, 1)
+    if model.sharpness: score = model.expected_iou_at(score, where, float(model.sharpness), model.overlap())
+    return where[score.argmax(1)].T
+
+# %% ../nbs/43_learner.ipynb #s7
+@patch
 def mined_moments(self:Learner,
     index:Tensor, # numbers of training sentences (Q,)
-)->tuple[Tensor, Tensor]: # their vectors (Q, text_dim); what the moment found for each shows more than its video (Q, D)
+)->tuple[Tensor, Tensor]: # their vectors (Q, text_dim); what the moment found shows more than its video (Q, D)
     "What alignment finds for training sentences; reads no time"
-    model,a,n = self.model,self.model.alignment,self.model.counts[0]
-    where,t = n*model.cell_spans(torch.ones(1, device=self.device))[0],torch.arange(n, device=self.device)   # in clips of the finest scale
-    vectors,more = [],[]
+    n = self.model.counts[0]
+    where = n*self.model.cell_spans(torch.ones(1, device=self.device))[0]    # in clips of the finest scale
+    t = torch.arange(n, device=self.device)
+    vectors = []
+    more = []
     for part in index.split(64):
         batch = self.fetch('train', part)
-        bag,clips = model.bag(batch['tokens']),[c.float() for c in batch['clips']]
-        heard = a.sentence(bag)
-        score = torch.cat([span_scores(a.agree(a.clips(c), heard), xy, length_exponent=float(model.length_exponent)) for c,xy in zip(clips, model.proposals)], 1)
-        if model.sharpness: score = model.expected_iou_at(score, where, float(model.sharpness), model.overlap())
-        start,end = where[score.argmax(1)].T[...,None]
-        inside = ((t + 1).minimum(end) - t.maximum(start)).clamp(min=0)              # share of each clip
-        vectors.append(bag); more.append((inside[...,None]*clips[0]).sum(1)/inside.sum(1, keepdim=True) - clips[0].mean(1))
+        bag = self.model.bag(batch['tokens'])
+        start,end = self._found(batch, bag, where)[...,None]
+        inside = ((t + 1).minimum(end) - t.maximum(start)).clamp(min=0)      # share of each clip
+        clips = batch['clips'][0].float()
+        vectors.append(bag)
+        more.append((inside[...,None]*clips).sum(1)/inside.sum(1, keepdim=True) - clips.mean(1))
     return torch.cat(vectors), torch.cat(more)
 
 # %% ../nbs/43_learner.ipynb #c99
@@ -275,13 +331,17 @@ def measure_cca(self:Learner,
     most:int=10_000, # training sentences to read, at most
 ):
     "Measure the cca head; reads no time"
-    q,middle = self.corpus.queries['train'],self.model.middle
+    q = self.corpus.queries['train']
+    middle = self.model.middle
     with torch.no_grad():
         asked = spread_indices(len(q.video), most)
         vectors,more = self.mined_moments(asked)
-        some,videos = self.fetch('train', spread_indices(len(q.video), 400), [middle]),len(q.video[asked].unique())
-        fit_cca(self.model.alignment, vectors, more, more.shape[1]/(2*videos), self.model.bag(some['tokens']), some['clips'][middle].float())
+        some = self.fetch('train', spread_indices(len(q.video), 400), [middle])
+        shrink = more.shape[1]/(2*len(q.video[asked].unique()))
+        own = some['clips'][middle].float()
+        fit_cca(self.model.alignment, vectors, more, shrink, self.model.bag(some['tokens']), own)
 
+# %% ../nbs/43_learner.ipynb #s8
 @patch
 def finish_alignment(self:Learner):
     "End alignment's stage: which alignment answers, and what is measured and chosen for it; reads no time"
@@ -301,7 +361,8 @@ def validate(self:Learner)->dict: # label-free numbers
     if self.cfg.labels == 'iou': return {}
     state = torch.random.get_rng_state()
     torch.manual_seed(0)                       # the same words are hidden every time
-    n,size = len(self.corpus.samples['val']),self.cfg.map_batch
+    n = len(self.corpus.samples['val'])
+    size = self.cfg.map_batch
     out = {}
     for index in torch.arange(n).split(size)[:max(1, 128//size)]:
         with torch.no_grad(): losses = self.model.map_loss(self.fetch('val', index))
@@ -314,38 +375,49 @@ def write_metrics(
     path:Path, # metrics.csv
     rows:list, # a dict an epoch
 ):
-    "The whole history, written anew and moved into place: a resumed run has the rows of its first part, a killed one half a file never"
-    import csv
+    "The whole history, written anew and moved into place"
     columns = list(dict.fromkeys(k for r in rows for k in r))
     with replacing(path) as part, part.open('w', newline='') as f:
         out = csv.DictWriter(f, columns)
-        out.writeheader(); out.writerows(rows)
+        out.writeheader()
+        out.writerows(rows)
+
+@patch
+def _line(self:Learner, losses, used, gone):
+    "What an epoch has to say: losses, and the time left at the stage's own pace"
+    u,s = self.entered
+    end = self.share if self.stage == 'align' else 1.
+    left = f'{(gone - s)/max(used - u, 1e-9)*max(end - used, 0):.0f} s left in this stage' if used < 1 else 'done'
+    text = ', '.join(f'{k} {v:.3f}' for k,v in losses.items())
+    return f'epoch {self.current_epoch+1}/{self.cfg.epochs} {self.stage}: {text} | {gone:.0f} s, {left}'
 
 # %% ../nbs/43_learner.ipynb #c66
 @patch
 def on_train_epoch_end(self:Learner):
-    "Validate, keep the best alignment, end its stage when the time has come, log one row, print one line with the time left"
+    "Validate, keep the best alignment, end its stage when the time has come, log one row, print one line"
     self.must_be_numbers(dict(self.model.named_parameters()), self.batch)
     losses = {**self.sums, **self.validate()}
-    used,gone = self.used(),self.seconds
-    better = self.stage == 'align' and self.cfg.keep_best and losses['val_rank'] < self.best_rank
-    if better: self.best_rank,self.best = losses['val_rank'],{k: p.detach().clone() for k,p in self.model.named_parameters() if k.startswith(('alignment', 'words.own'))}
+    used = self.used()
+    gone = self.seconds
+    if self.stage == 'align' and self.cfg.keep_best and losses['val_rank'] < self.best_rank:
+        self.best_rank = losses['val_rank']
+        kept = ('alignment', 'words.own')
+        self.best = {k: p.detach().clone() for k,p in self.model.named_parameters() if k.startswith(kept)}
     if self.stage == 'align' and used >= self.share: self.finish_alignment()
     self.history.append(dict(epoch=self.current_epoch+1, stage=self.stage, **losses))
     if self.cfg.minutes and used >= 1: self.trainer.should_stop = True
     if not self.trainer.is_global_zero: return
     write_metrics(Path(self.trainer.default_root_dir)/'metrics.csv', self.history)
-    text = ', '.join(f'{k} {v:.3f}' for k,v in losses.items())
-    # a stage's own pace: an epoch of maps takes many times one of alignment
-    end,(u,s) = self.share if self.stage == 'align' else 1.,self.entered
-    left = f'{(gone - s)/max(used - u, 1e-9)*max(end - used, 0):.0f} s left in this stage' if used < 1 else 'done'
-    print(f'epoch {self.current_epoch+1}/{self.cfg.epochs} {self.stage}: {text} | {gone:.0f} s, {left}', flush=True)
+    print(self._line(losses, used, gone), flush=True)
 
+# %% ../nbs/43_learner.ipynb #s10
 @patch
 def on_save_checkpoint(self:Learner, checkpoint):
     "Beside the weights: what a resumed run and an answering one need"
-    checkpoint['ms2d'] = dict(config=dataclasses.asdict(self.cfg), words=self.corpus.vocab.words, known=self.corpus.known, spoken=self.corpus.spoken, facts=self.corpus.facts, others=self.corpus.others(),
-        best=self.best, best_rank=self.best_rank, settled=self.settled, history=self.history, spent=self.seconds)
+    corpus = self.corpus
+    data = dict(words=corpus.vocab.words, known=corpus.known, spoken=corpus.spoken, facts=corpus.facts)
+    run = dict(best=self.best, best_rank=self.best_rank, settled=self.settled, history=self.history, spent=self.seconds)
+    checkpoint['ms2d'] = dict(config=dataclasses.asdict(self.cfg), **data, others=corpus.others(), **run)
 
 @patch
 def on_load_checkpoint(self:Learner, checkpoint):
