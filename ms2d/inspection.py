@@ -395,9 +395,9 @@ def draw_moments(
     im = ax[0].imshow(share, origin='lower', extent=(-.025,1.025)*2, cmap='cividis')
     fig.colorbar(im, ax=ax[0], label='% of moments')
     ax[0].set(title='Where moments lie: crowds are a bias', xlabel='start / duration', ylabel='end / duration')
-    ax[1].hist((e - s)/d, np.linspace(0, 1, 21), color=FOUND)
+    ax[1].hist((e - s)/d, np.linspace(0, 1, 21), color=TRUE)
     ax[1].set(title='How long: a share of the video', xlabel='length / duration', ylabel='moments')
-    ax[2].hist(e - s, 30, color=FOUND)
+    ax[2].hist(e - s, 30, color=TRUE)
     ax[2].set(title=f'In seconds: half below {np.median(e - s):.1f}', xlabel='length, s')
     for a in ax: a.title.set_fontsize(9)
     return fig

@@ -10,6 +10,7 @@ __all__ = ['fingerprint', 'weights_hash', 'extract', 'serve', 'ask', 'shared', '
 import ast, hashlib, itertools, json, numpy as np, os, pickle, subprocess, sys, torch
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from .core import file_hash, parse_json, project_root, read_text, replacing, write_json
@@ -31,7 +32,9 @@ def weights_hash(
 )->str: # 16 hexadecimal digits
     "The same for the same weights, whatever file they came from"
     h = hashlib.sha256()
-    for k, v in sorted(weights.items()): h.update(k.encode() + v.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    for k, v in sorted(weights.items()):
+        flat = v.detach().cpu().contiguous().view(-1)
+        h.update(k.encode() + flat.view(torch.uint8).numpy().tobytes())
     return h.hexdigest()[:16]
 
 # %% ../nbs/93_world.ipynb #c71
@@ -46,7 +49,8 @@ def extract(
 
 def serve()->None:
     "What a worker process does: read (function, job), write its result, until the input ends"
-    jobs, results = sys.stdin.buffer, os.fdopen(os.dup(1), 'wb')
+    jobs = sys.stdin.buffer
+    results = os.fdopen(os.dup(1), 'wb')
     os.dup2(2, 1)  # whatever is printed must not mix with the results
     while True:
         try: f, job = pickle.load(jobs)
@@ -58,45 +62,67 @@ def serve()->None:
 def ask(worker:subprocess.Popen, f:str, job):
     "The result of one job"
     try:
-        pickle.dump((f, job), worker.stdin, protocol=5); worker.stdin.flush()
+        pickle.dump((f, job), worker.stdin, protocol=5)
+        worker.stdin.flush()
         return pickle.load(worker.stdout)
     except (EOFError, BrokenPipeError):
-        raise RuntimeError(f"a worker process ended while doing {f!r}: its message stands above; workers=1 works in this process") from None
+        raise RuntimeError(f"a worker process ended while doing {f!r}: its message stands above; "
+            "workers=1 works in this process") from None
 
+def _alone(f, jobs):
+    "The results of jobs, in this process"
+    return (reel(*j) if f == 'reel' else extract(j) for j in jobs)
+
+# %% ../nbs/93_world.ipynb #c73s
+def _together(pool, free, f, jobs):
+    "The results of jobs in their order, by the workers in the queue `free`"
+    def one(job):
+        p = free.get()
+        try: return ask(p, f, job)
+        finally: free.put(p)
+    jobs = iter(jobs)
+    while part := list(itertools.islice(jobs, 32)):  # so many results at most wait in memory
+        yield from pool.map(one, part)
+
+def _queue(procs):
+    "Worker processes, those first that are free"
+    free = SimpleQueue()
+    for p in procs: free.put(p)
+    return free
+
+# %% ../nbs/93_world.ipynb #c73w
 @contextmanager
 def shared(
     workers:int, # processes; fewer than two: no other process
 ):
     "A function (name, jobs) -> results in order, computed by `workers` processes"
-    if workers < 2: yield lambda f, jobs: (reel(*j) if f == 'reel' else extract(j) for j in jobs); return
+    if workers < 2:
+        yield _alone
+        return
     start = [sys.executable, '-c', 'from ms2d.world import serve; serve()']
-    procs = [subprocess.Popen(start, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=project_root()) for _ in range(workers)]
-    free = SimpleQueue()
-    for p in procs: free.put(p)
-    def one(f, job):
-        p = free.get()
-        try: return ask(p, f, job)
-        finally: free.put(p)
-    def run(f, jobs):
-        jobs = iter(jobs)
-        while part := list(itertools.islice(jobs, 32)):  # so many results at most wait in memory
-            yield from pool.map(lambda j: one(f, j), part)
+    pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=project_root())
+    procs = [subprocess.Popen(start, **pipes) for _ in range(workers)]
     try:
-        with ThreadPoolExecutor(workers) as pool: yield run
+        with ThreadPoolExecutor(workers) as pool: yield partial(_together, pool, _queue(procs))
     finally:
-        for p in procs: p.stdin.close(); p.wait(); p.stdout.close()
+        for p in procs:
+            p.stdin.close()
+            p.wait()
+            p.stdout.close()
 
 # %% ../nbs/93_world.ipynb #c76
 def encoder_facts(net:ClipNet)->dict:
     "What a feature file says of the network that made it"
-    return dict(encoder='world', checksum=weights_hash(net.state_dict()), frames_per_second=float(FPS), window=FPS, stride=FPS//RATE, rows_per_second=float(RATE))
+    windows = dict(frames_per_second=float(FPS), window=FPS, stride=FPS//RATE, rows_per_second=float(RATE))
+    return dict(encoder='world', checksum=weights_hash(net.state_dict()), **windows)
 
 def write_features(path, rows, seed:int, net:ClipNet)->None:
     "HDF5 with one float16 data set (T, D) a video; `rows` yields lists of (name, features) that `net` made"
     import h5py
     with replacing(path) as tmp, h5py.File(tmp, 'w') as h:
         h.attrs.update(encoder_facts(net), seed=seed)
-        for vid, f in itertools.chain.from_iterable(rows): h.create_dataset(vid, data=f).attrs['rows_per_second'] = float(RATE)
+        for vid, f in itertools.chain.from_iterable(rows):
+            h.create_dataset(vid, data=f).attrs['rows_per_second'] = float(RATE)
 
 # %% ../nbs/93_world.ipynb #c78
 def write_video(path, x:np.ndarray, fps:int=12)->None:
@@ -105,7 +131,8 @@ def write_video(path, x:np.ndarray, fps:int=12)->None:
     with replacing(path) as tmp, av.open(str(tmp), 'w') as out:
         s = out.add_stream('libx264' if 'libx264' in av.codecs_available else 'mpeg4', rate=fps)
         s.height, s.width = x.shape[1:3]
-        s.pix_fmt, s.options = 'yuv420p', {'preset': 'veryfast'}
+        s.pix_fmt = 'yuv420p'
+        s.options = {'preset': 'veryfast'}
         for f in x: out.mux(s.encode(av.VideoFrame.from_ndarray(f, format='rgb24')))
         out.mux(s.encode())
 
@@ -113,7 +140,8 @@ def write_annotations(folder, seed:int, split:str, n:int)->list:
     "`split`.json in the layout of ActivityNet Captions; returns the videos' names"
     out = {}
     for vid in (f'{split}{i:04d}' for i in range(n)):
-        s = script(seed, vid); q = queries(s)
+        s = script(seed, vid)
+        q = queries(s)
         out[vid] = dict(duration=s.duration, timestamps=[[a, b] for a, b, _ in q], sentences=[t for *_, t in q])
     write_json(Path(folder)/f'{split}.json', out)
     return list(out)
@@ -121,7 +149,8 @@ def write_annotations(folder, seed:int, split:str, n:int)->list:
 # %% ../nbs/93_world.ipynb #c80
 def _mark(about):
     "What a world says of itself, as 16 hexadecimal digits"
-    return hashlib.sha256(json.dumps({k: v for k, v in about.items() if k != 'mark'}, sort_keys=True).encode()).hexdigest()[:16]
+    said = {k: v for k, v in about.items() if k != 'mark'}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
 
 def read_about(
     folder, # of a world
@@ -130,8 +159,8 @@ def read_about(
     path = Path(folder)/'world.json'
     if not path.exists(): raise FileNotFoundError(f"no world.json in {folder}: call make_world first")
     about = parse_json(read_text(path), path)
-    if not isinstance(about, dict) or about.get('mark') != _mark(about): raise ValueError(f"{path} is damaged, or of another version: call make_world again")
-    return about
+    if isinstance(about, dict) and about.get('mark') == _mark(about): return about
+    raise ValueError(f"{path} is damaged, or of another version: call make_world again")
 
 # %% ../nbs/93_world.ipynb #c80a
 def need_whole(
@@ -142,7 +171,8 @@ def need_whole(
     "Raise a readable error where a file of a world is not as it was written"
     for name in names or about['files']:
         path = Path(folder)/name
-        if not path.is_file() or file_hash(path) != about['files'][name]: raise ValueError(f"{path} is damaged or missing: call make_world again")
+        if not path.is_file() or file_hash(path) != about['files'][name]:
+            raise ValueError(f"{path} is damaged or missing: call make_world again")
 
 def is_made(folder, want:dict)->bool:
     "Does `folder` hold the world that `want` describes, whole?"
@@ -167,19 +197,33 @@ def finish(
     write_json(folder/'world.json', {**about, 'mark': _mark(about)})
 
 # %% ../nbs/93_world.ipynb #c85
+def _train(run, want, say):
+    "The 3D CNN, on reels that `run` renders"
+    steps = want['steps']
+    def told(i, loss):
+        if (i + 1) % 100 == 0: say(f'  3D CNN: {i + 1} of {steps} updates, loss {loss:.2f}')
+    reels = run('reel', ((want['seed'], i) for i in range(steps)))
+    return pretrain(reels, steps, want['seed'], want['dim'], say=told)
+
+def _extracted(run, seed, vids, weights):
+    "The features of the videos, ten a job"
+    return run('extract', ((seed, vids[i:i + 10], weights) for i in range(0, len(vids), 10)))
+
+# %% ../nbs/93_world.ipynb #c85m
 def _make(folder, want, workers, mp4, say):
     "All files of a world, `world.json` last"
-    seed, sizes, steps, dim = (want[k] for k in ('seed', 'sizes', 'steps', 'dim'))
+    seed = want['seed']
     (folder/'videos').mkdir(parents=True, exist_ok=True)
     (folder/'world.json').unlink(missing_ok=True)
-    for half in (folder/'videos').glob('*.part.mp4'): half.unlink()                  # of a version that did not hide them
-    say(f'making the world of seed {seed} in {folder.name}: {sum(sizes)} videos, about a minute on 2 cores, once')
-    vids = [v for split, n in zip(('train', 'val', 'test'), sizes) for v in write_annotations(folder, seed, split, n)]
+    for half in (folder/'videos').glob('*.part.mp4'): half.unlink()          # of a version that did not hide them
+    say(f'making the world of seed {seed} in {folder.name}: {sum(want["sizes"])} videos, '
+        'about a minute on 2 cores, once')
+    vids = []
+    for split, n in zip(('train', 'val', 'test'), want['sizes']): vids += write_annotations(folder, seed, split, n)
     with shared(workers) as run:
-        net = pretrain(run('reel', ((seed, i) for i in range(steps))), steps, seed, dim,
-            say=lambda i, l: say(f'  3D CNN: {i + 1} of {steps} updates, loss {l:.2f}') if (i + 1) % 100 == 0 else None)
+        net = _train(run, want, say)
         weights = {k: v.numpy() for k, v in net.state_dict().items()}
-        write_features(folder/'features.hdf5', run('extract', ((seed, vids[i:i + 10], weights) for i in range(0, len(vids), 10))), seed, net)
+        write_features(folder/'features.hdf5', _extracted(run, seed, vids, weights), seed, net)
     finish(folder, want, weights, [v for v in vids if v.startswith('test')][:mp4])
     say(f'  wrote {len(vids)} videos of features, {len(weights)} weight arrays')
 
@@ -195,12 +239,14 @@ def make_world(
     mp4:int=4, # test videos to write for looking at
 )->Path: # the folder
     "Make the embedded data set, unless it is there already"
-    if len(sizes) != 3 or min(sizes) < 0: raise ValueError(f"sizes are three numbers of videos (train, val, test), got {sizes}")
+    if len(sizes) != 3 or min(sizes) < 0:
+        raise ValueError(f"sizes are three numbers of videos (train, val, test), got {sizes}")
     folder = Path(folder or project_root()/'data'/'world')
     want = dict(seed=seed, sizes=list(sizes), steps=steps, dim=dim, fingerprint=fingerprint())
     if is_made(folder, want): return folder
+    say = partial(print, flush=True) if progress else lambda text: None
     with locked(folder, wait=True):
-        if not is_made(folder, want): _make(folder, want, workers, mp4, (lambda text: print(text, flush=True)) if progress else lambda text: None)
+        if not is_made(folder, want): _make(folder, want, workers, mp4, say)
     return folder
 
 # %% ../nbs/93_world.ipynb #c90

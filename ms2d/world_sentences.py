@@ -32,6 +32,24 @@ def clash(new:list, old:list)->bool:
     return any(anchors(a) & anchors(b) and a.start < b.end and b.start < a.end for a in new for b in old)
 
 # %% ../nbs/91_world_sentences.ipynb #c24
+def _copied(rng, old, verb, looks, col, row):
+    "A draft as the event `old` is but for one thing: verb, looks, column, row"
+    change = pick(rng, ['verb', 'colour', 'shape', 'size', 'place'])
+    if change == 'verb': return verb, [old[0].look, *looks[1:]], col, row
+    fresh = look(rng, old[0].verb)
+    looks = [a.look for a in old]
+    if change == 'place': return old[0].verb, looks, col, row
+    looks[0][change] = fresh[change]
+    return old[0].verb, looks, old[0].col, old[0].row
+
+def _timed(rng, verb, d):
+    "Start and end of an event in a video of `d` s"
+    longest = 4 if verb in ('appear', 'vanish') else min(20, .4*d)
+    n = np.exp(rng.uniform(np.log(2.5), np.log(longest)))
+    since = round(rng.uniform(0, d - n)*4)/4
+    return since, min(since + round(n*4)/4, d)
+
+# %% ../nbs/91_world_sentences.ipynb #c24d
 def draft(
     rng:np.random.Generator,
     d:float, # the video's duration, seconds
@@ -40,19 +58,15 @@ def draft(
 )->tuple: # one actor, or the two who meet
     "A random event"
     verb = pick(rng, VERBS)
-    looks, col, row = [look(rng, verb) for _ in range(1 + (verb == 'meet'))], int(rng.integers(3)), int(rng.integers(3))
+    looks = [look(rng, verb) for _ in range(1 + (verb == 'meet'))]
+    col = int(rng.integers(3))
+    row = int(rng.integers(3))
     if earlier and rng.random() < twins:
-        old, change = pick(rng, earlier), pick(rng, ['verb', 'colour', 'shape', 'size', 'place'])
-        if change == 'verb': looks[0] = old[0].look
-        else:
-            verb, fresh, looks = old[0].verb, look(rng, old[0].verb), [a.look for a in old]
-            if change != 'place': looks[0][change], col, row = fresh[change], old[0].col, old[0].row
-    n = np.exp(rng.uniform(np.log(2.5), np.log(4 if verb in ('appear', 'vanish') else min(20, .4*d))))
-    since = round(rng.uniform(0, d - n)*4)/4
-    until = min(since + round(n*4)/4, d)
-    place = dict(col=1 if verb == 'meet' else col, row=row)
-    return tuple(Actor(**l, **place, start=since, end=until, verb=verb, since=since, until=until, side=s, tilt=rng.uniform(-.25, .25))
-        for l, s in zip(looks, (-1, 1) if verb == 'meet' else (0,)))
+        verb, looks, col, row = _copied(rng, pick(rng, earlier), verb, looks, col, row)
+    since, until = _timed(rng, verb, d)
+    same = dict(col=1 if verb == 'meet' else col, row=row, start=since, end=until, verb=verb, since=since, until=until)
+    sides = (-1, 1) if verb == 'meet' else (0,)
+    return tuple(Actor(**l, **same, side=s, tilt=rng.uniform(-.25, .25)) for l, s in zip(looks, sides))
 
 # %% ../nbs/91_world_sentences.ipynb #c27
 def facts(
@@ -62,7 +76,7 @@ def facts(
     a = e[0]
     f = dict(verb=a.verb)
     for i, b in enumerate(e):
-        f[f'colour{i}'], f[f'shape{i}'] = b.colour, b.shape
+        f |= {f'colour{i}': b.colour, f'shape{i}': b.shape}
         f[f'size{i}'] = None if a.verb in ('grow', 'shrink') else b.size
     col = None if a.verb in ('left', 'right', 'meet') else ('left', '', 'right')[a.col]
     row = None if a.verb in ('up', 'down') else ('top', '', 'bottom')[a.row]
@@ -79,20 +93,39 @@ def fits(
 # %% ../nbs/91_world_sentences.ipynb #c30
 def stay(rng:np.random.Generator, e:tuple, d:float, linger:float)->tuple:
     "Let the actors of an event be there before it, or after it"
-    verb, start, end = e[0].verb, e[0].since, e[0].until
+    verb = e[0].verb
+    start = e[0].since
+    end = e[0].until
     if verb != 'appear' and rng.random() < linger: start = max(0., start - rng.uniform(2, 15))
     if verb not in ('vanish', *MOVES) and rng.random() < linger: end = min(d, end + rng.uniform(2, 15))
     return tuple(a._replace(start=start, end=end) for a in e)
 
 def alike(a:tuple, b:tuple)->bool:
     "Is there no sentence for one that is not also one for the other?"
-    return any(fits({k: v for k, v in facts(x).items() if v}, y) for x, y in ((a, b), (b, a)))
+    def said(e): return {k: v for k, v in facts(e).items() if v}
+    return fits(said(a), b) or fits(said(b), a)
 
 def overlaps(e:tuple, others:list)->int:
     "How many of the other events share a time with `e`"
     return sum(o[0].since < e[0].until and e[0].since < o[0].until for o in others)
 
 # %% ../nbs/91_world_sentences.ipynb #c33
+def _extra(rng, d):
+    "An object that does nothing for a part of `d` s"
+    n = rng.uniform(.2, 1)*d
+    start = rng.uniform(0, d - n)
+    seen = look(rng, 'rest')
+    col = int(rng.integers(3))
+    row = int(rng.integers(3))
+    return Actor(**seen, col=col, row=row, start=start, end=start + n, tilt=rng.uniform(-.25, .25))
+
+def _fitting(rng, d, linger, events, actors):
+    "A draft that fits the events and actors so far, () if this one does not"
+    new = draft(rng, d, events)
+    if overlaps(new, events) > 1 or any(alike(new, o) for o in events): return ()
+    return next((e for e in (stay(rng, new, d, linger), new) if not clash(e, actors)), ())
+
+# %% ../nbs/91_world_sentences.ipynb #c33s
 def script(
     seed:int,
     vid:str, # the video's name
@@ -100,35 +133,38 @@ def script(
     linger:float=.5, # how often an actor is there before its event, and after it
 )->Script:
     "A random video; the same for the same seed and name"
-    rng, events, actors = stream(seed, vid, 'script'), [], []
+    rng = stream(seed, vid, 'script')
     d = int(rng.integers(20*2, 60*2 + 1))/2
     want = int(rng.integers(3, min(7, 2 + d/8) + 1))
+    events = []
+    actors = []
     for _ in range(300):
         if len(events) == want: break
-        new = draft(rng, d, events)
-        if overlaps(new, events) > 1 or any(alike(new, o) for o in events): continue
-        new = next((e for e in (stay(rng, new, d, linger), new) if not clash(e, actors)), ())
-        if new: events.append(new); actors += new
-    for _ in range(4*extras):
-        n = rng.uniform(.2, 1)*d; start = rng.uniform(0, d - n)
-        a = Actor(**look(rng, 'rest'), col=int(rng.integers(3)), row=int(rng.integers(3)), start=start, end=start + n, tilt=rng.uniform(-.25, .25))
+        if new := _fitting(rng, d, linger, events, actors): events.append(new)
+        actors += new
+    for a in (_extra(rng, d) for _ in range(4*extras)):
         if sum(b.verb == 'rest' for b in actors) < extras and not clash([a], actors): actors.append(a)
-    return Script(vid, seed, d, sorted(actors, key=lambda a: a.verb != 'rest'), sorted(events, key=lambda e: e[0].since))
+    actors.sort(key=lambda a: a.verb != 'rest')
+    return Script(vid, seed, d, actors, sorted(events, key=lambda e: e[0].since))
 
 # %% ../nbs/91_world_sentences.ipynb #c36
-NOUNS = dict(circle=['circle', 'disc', 'ball'], ring=['ring', 'hoop'], square=['square', 'box', 'block'], triangle=['triangle', 'wedge'],
-    star=['star'], cross=['cross', 'plus'])
-ADJECTIVES = dict(small=['small', 'little', 'tiny'], large=['large', 'big', 'huge'], red=['red', 'crimson'], green=['green'], blue=['blue'],
-    yellow=['yellow', 'golden'], purple=['purple', 'violet'], orange=['orange'], white=['white'])
+NOUNS = dict(circle=['circle', 'disc', 'ball'], ring=['ring', 'hoop'], square=['square', 'box', 'block'],
+    triangle=['triangle', 'wedge'], star=['star'], cross=['cross', 'plus'])
+ADJECTIVES = dict(small=['small', 'little', 'tiny'], large=['large', 'big', 'huge'],
+    red=['red', 'crimson'], green=['green'], blue=['blue'], yellow=['yellow', 'golden'],
+    purple=['purple', 'violet'], orange=['orange'], white=['white'])
 DOES = dict(left=['moves left', 'goes to the left', 'travels leftwards', 'slides left'],
     right=['moves right', 'goes to the right', 'travels rightwards', 'slides right'],
     up=['moves up', 'goes upwards', 'rises', 'climbs'], down=['moves down', 'goes downwards', 'falls', 'sinks'],
-    spin=['spins', 'rotates', 'turns around', 'turns'], blink=['blinks', 'flashes', 'flickers'], grow=['grows', 'expands', 'swells', 'gets bigger'],
-    shrink=['shrinks', 'contracts', 'gets smaller'], shake=['shakes', 'trembles', 'wobbles'], bounce=['bounces', 'jumps', 'hops'],
-    appear=['appears', 'shows up', 'fades in'], vanish=['disappears', 'vanishes', 'fades out'], meet=['meets', 'touches', 'bumps into'])
-PLACES = dict(left=['on the left', 'on the left side'], right=['on the right', 'on the right side'], top=['at the top', 'above'],
-    bottom=['at the bottom', 'below'], middle=['in the middle', 'in the center'])
+    spin=['spins', 'rotates', 'turns around', 'turns'], blink=['blinks', 'flashes', 'flickers'],
+    grow=['grows', 'expands', 'swells', 'gets bigger'], shrink=['shrinks', 'contracts', 'gets smaller'],
+    shake=['shakes', 'trembles', 'wobbles'], bounce=['bounces', 'jumps', 'hops'],
+    appear=['appears', 'shows up', 'fades in'], vanish=['disappears', 'vanishes', 'fades out'],
+    meet=['meets', 'touches', 'bumps into'])
+PLACES = dict(left=['on the left', 'on the left side'], right=['on the right', 'on the right side'],
+    top=['at the top', 'above'], bottom=['at the bottom', 'below'], middle=['in the middle', 'in the center'])
 
+# %% ../nbs/91_world_sentences.ipynb #c36p
 def phrase(
     rng:np.random.Generator,
     said:dict, # attribute -> value
@@ -146,7 +182,7 @@ def phrase(
 def words_for(rng:np.random.Generator, e:tuple, others:list)->dict:
     "Facts of `e` that, together with its verb, fit none of the other events"
     f = facts(e)
-    keys = [k for k in rng.permutation([k for k in f if k != 'verb' and f[k]])]
+    keys = list(rng.permutation([k for k in f if k != 'verb' and f[k]]))
     for n in range(int(rng.integers(1, len(keys) + 1)), len(keys) + 1):
         said = {'verb': f['verb'], **{k: f[k] for k in keys[:n]}}
         if not any(fits(said, o) for o in others): break
@@ -160,7 +196,8 @@ def sentence(
 )->str: # lower case, words separated by spaces
     "A sentence about `e` that fits none of the others"
     said = words_for(rng, e, others)
-    does, subject = pick(rng, DOES[said['verb']]), phrase(rng, said, 0)
+    does = pick(rng, DOES[said['verb']])
+    subject = phrase(rng, said, 0)
     if len(e) == 1: act = f'{subject} {does}'
     elif rng.random() < .6: act = f'{subject} {does} {phrase(rng, said, 1)}'
     else: act = f'{subject} and {phrase(rng, said, 1)} ' + pick(rng, ['meet', 'come together', 'touch'])
@@ -168,13 +205,19 @@ def sentence(
     if where: return f'{where} {act}' if rng.random() < .4 else f'{act} {where}'
     return pick(rng, ['then', 'now', 'here', 'in the video']) + ' ' + act if rng.random() < .15 else act
 
+# %% ../nbs/91_world_sentences.ipynb #c41q
 def queries(
     s:Script,
 )->list: # (start, end, sentence), by start time
     "Three or four events of a video, each with a sentence"
     rng = stream(s.seed, s.vid, 'sentences')
     some = rng.permutation(len(s.events))[:3 + int(rng.integers(2))]
-    return sorted((e[0].since, e[0].until, sentence(rng, e, [o for o in s.events if o is not e])) for e in (s.events[i] for i in some))
+    out = []
+    for i in some:
+        e = s.events[i]
+        others = [o for o in s.events if o is not e]
+        out.append((e[0].since, e[0].until, sentence(rng, e, others)))
+    return sorted(out)
 
 # %% ../nbs/91_world_sentences.ipynb #c46
 def frames(
@@ -186,18 +229,23 @@ def frames(
     "Frames of a video of the world"
     return render(script(seed, vid), seconds, pixels)
 
+# %% ../nbs/91_world_sentences.ipynb #c46s
 def film_strip(
     vid:str, # name of a video, e.g. 'test0003'
     seconds, # increasing times (T,)
     seed:int=0, # of the world
     pixels:int=96,
     title:str='',
-    axes=None, # matplotlib axes, one a frame; made if None
+    axes=None, # matplotlib axes, one per frame; made if None
 ):
     "Draw the frames at `seconds` side by side; returns the axes"
     import matplotlib.pyplot as plt
-    if axes is None: axes = plt.subplots(1, len(seconds), figsize=(1.1*len(seconds), 1.5), squeeze=False)[1][0]
+    n = len(seconds)
+    if axes is None: axes = plt.subplots(1, n, figsize=(1.1*n, 1.5), squeeze=False)[1][0]
     for ax, f, t in zip(axes, frames(vid, seconds, seed, pixels), seconds):
-        ax.imshow(f); ax.set_xticks([]); ax.set_yticks([]); ax.set_xlabel(f'{t:.1f} s', fontsize=8)
+        ax.imshow(f)
+        ax.set_xticks([])
+        ax.set_yticks([])
+        ax.set_xlabel(f'{t:.1f} s', fontsize=8)
     axes[0].set_title(title, loc='left', fontsize=9)
     return axes
