@@ -7,6 +7,7 @@ __all__ = ['shift_words', 'Captioner', 'hide_words', 'log_likelihood']
 
 # %% ../nbs/23_caption.ipynb #c03
 import torch, torch.nn.functional as F
+from fastcore.basics import patch
 from torch import nn, Tensor
 from .text import PAD, BOS, EOS, UNK
 
@@ -30,23 +31,28 @@ class Captioner(nn.Module):
         super().__init__()
         self.words = nn.Embedding(words, dim)
         self.reader = nn.LSTM(dim, dim, batch_first=True)
-        self.from_moment,self.from_reader = nn.Linear(moment_dim, 4*dim), nn.Linear(dim, 4*dim, bias=False)
-        self.recurrent,self.out = nn.Linear(dim, 4*dim, bias=False), nn.Linear(dim, words)
-    def states(self,
-        moments:Tensor, # candidates' features (B, C, moment_dim)
-        inputs:Tensor, # words read (B, L)
-    )->Tensor: # h^2 (B, C, L, dim)
-        "States of the second LSTM"
-        read,_ = self.reader(self.words(inputs))
-        by_moment,by_word = self.from_moment(moments), self.from_reader(read)
-        h = c = by_moment.new_zeros(*moments.shape[:2], by_word.shape[-1]//4)
-        out = []
-        for l in range(inputs.shape[1]):
-            i,f,g,o = (by_moment + by_word[:,l,None] + self.recurrent(h)).chunk(4, -1)
-            c = f.sigmoid()*c + i.sigmoid()*g.tanh()
-            h = o.sigmoid()*c.tanh()
-            out.append(h)
-        return torch.stack(out, 2)
+        self.from_moment = nn.Linear(moment_dim, 4*dim)
+        self.from_reader = nn.Linear(dim, 4*dim, bias=False)
+        self.recurrent = nn.Linear(dim, 4*dim, bias=False)
+        self.out = nn.Linear(dim, words)
+
+# %% ../nbs/23_caption.ipynb #c09a
+@patch
+def states(self:Captioner,
+    moments:Tensor, # candidates' features (B, C, moment_dim)
+    inputs:Tensor, # words read (B, L)
+)->Tensor: # h^2 (B, C, L, dim)
+    "States of the second LSTM"
+    read,_ = self.reader(self.words(inputs))
+    by_moment,by_word = self.from_moment(moments),self.from_reader(read)
+    h = c = by_moment.new_zeros(*moments.shape[:2], by_word.shape[-1]//4)
+    out = []
+    for l in range(inputs.shape[1]):
+        i,f,g,o = (by_moment + by_word[:,l,None] + self.recurrent(h)).chunk(4, -1)
+        c = f.sigmoid()*c + i.sigmoid()*g.tanh()
+        h = o.sigmoid()*c.tanh()
+        out.append(h)
+    return torch.stack(out, 2)
 
 # %% ../nbs/23_caption.ipynb #c13
 def hide_words(
@@ -69,7 +75,8 @@ def log_likelihood(
     states = captioner.states(moments, hide_words(inputs, hide))
     target = targets[:,None].expand(states.shape[:3])
     real = (target != PAD) & (target != UNK)
-    said = -F.cross_entropy(captioner.out(states[real]), target[real], reduction='none')     # float32, also where states are bfloat16
+    # cross entropy is float32, also where states are bfloat16
+    said = -F.cross_entropy(captioner.out(states[real]), target[real], reduction='none')
     logp = said.new_zeros(target.shape)
     logp[real] = said
     return logp

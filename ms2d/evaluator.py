@@ -25,7 +25,8 @@ def share_labels(
     l_max:float=.7, # a share at least as large makes it 0
 )->Tensor: # y (B, K)
     "The poster's pseudo labels, from shares of the NLL"
-    if not 0 <= l_min < l_max <= 1: raise ValueError(f"0 <= l_min < l_max <= 1 is needed, got l_min={l_min}, l_max={l_max}")
+    if not 0 <= l_min < l_max <= 1:
+        raise ValueError(f"0 <= l_min < l_max <= 1 is needed, got l_min={l_min}, l_max={l_max}")
     share = nll / nll.sum(1, keepdim=True).clamp(min=1e-12)
     return torch.where(share >= l_max, 0., torch.where(share < l_min, 1., 1 - share))
 
@@ -38,7 +39,7 @@ def standardise(
 
 def standard_labels(
     cost:Tensor, # one number a candidate, low is good (B, C), for instance its NLL
-    slope:float=2., # beta: how sharply the label separates
+    slope:float=2., # alpha: how sharply the label separates
 )->Tensor: # y (B, C)
     "Soft labels from the standardised cost among the candidates of a query"
     return torch.sigmoid(-slope*standardise(cost))
@@ -47,7 +48,7 @@ def standard_labels(
 def mixed_cost(
     nll:Tensor, # NLL of the candidates (B, C)
     alignment:Tensor, # their closed-form span scores a (B, C)
-    trust:float, # kappa, weight of the NLL, 0..1
+    trust:float, # eta, weight of the NLL, 0..1
 )->Tensor: # u (B, C), low is good
     "The NLL and the alignment score, both standardised among the candidates of a query"
     if not 0 <= trust <= 1: raise ValueError(f"trust is a weight between 0 and 1, got {trust}")

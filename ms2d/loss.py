@@ -15,7 +15,7 @@ def reconstruction_loss(
     logp:Tensor, # log P of every word (B, C, L), 0 for padding
     weight:Tensor, # omega, weights of the words (B, L), 0 for padding
     posterior:bool=False, # weigh candidates by their posterior instead of equally
-    temperature:float=1., # T, in nats of the mean log P per word
+    temperature:float=1., # theta, in nats of the mean log P per word
 )->Tensor: # L_rec, scalar
     "How badly the candidates explain the queries, per word"
     per_word = -(logp*weight[:,None]).sum(-1) / weight.sum(-1, keepdim=True).clamp(min=1e-6)

@@ -7,6 +7,7 @@ __all__ = ['Fusion', 'MapConv', 'MapNetwork', 'top_cells']
 
 # %% ../nbs/22_network.ipynb #c03
 import torch, torch.nn.functional as F
+from fastcore.basics import patch
 from torch import nn, Tensor
 from .maps import span_max
 
@@ -18,7 +19,8 @@ class Fusion(nn.Module):
         dim:int, # d_v, width of the map and of the result
     ):
         super().__init__()
-        self.text,self.map = nn.Linear(text_dim, dim), nn.Linear(dim, dim)
+        self.text = nn.Linear(text_dim, dim)
+        self.map = nn.Linear(dim, dim)
     def forward(self,
         f:Tensor, # 2D map, valid cells (B, M, d_v)
         t:Tensor, # sentence vectors (B, d_T)
@@ -54,26 +56,34 @@ class MapNetwork(nn.Module):
         gain:float=4., # gamma, weight of alignment's span score in the logit
     ):
         super().__init__()
-        self.compact,self.fusion,self.gain = nn.Linear(video_dim, dim), Fusion(text_dim, dim), gain
+        self.gain = gain
+        self.compact = nn.Linear(video_dim, dim)
+        self.fusion = Fusion(text_dim, dim)
         self.relations = nn.ModuleList(MapConv(dim) for _ in range(layers))
         self.score = nn.Linear(dim, 1)
-        nn.init.zeros_(self.score.weight); nn.init.zeros_(self.score.bias)
-    def see(self,
-        v:Tensor, # normalised clips of one scale (B, N, D)
-        longest:int=0, # clips of the longest span on offer; 0: all
-    )->Tensor: # visual map (B, M, d_v)
-        "What can be known of the moments before a sentence is heard"
-        return span_max(self.compact(v), longest)
-    def forward(self,
-        visual:Tensor, # visual map (B, M, d_v), or (1, M, d_v) for one video and many sentences
-        t:Tensor, # sentence vectors (B, d_T)
-        near:Tensor, # neighbours of the cells (M, 9)
-        alignment:Tensor|None=None, # closed-form span scores (B, M)
-    )->tuple[Tensor,Tensor]: # logits (B, M); fused map (B, M, d_v)
-        fused = self.fusion(visual, t)
-        for conv in self.relations: fused = fused + F.relu(conv(fused, near))
-        logits = self.score(fused).squeeze(-1)
-        return logits if alignment is None else logits + self.gain*alignment, fused
+        nn.init.zeros_(self.score.weight)
+        nn.init.zeros_(self.score.bias)
+
+# %% ../nbs/22_network.ipynb #c13a
+@patch
+def see(self:MapNetwork,
+    v:Tensor, # normalised clips of one scale (B, N, D)
+    longest:int=0, # clips of the longest span on offer; 0: all
+)->Tensor: # visual map (B, M, d_v)
+    "What can be known of the moments before a sentence is heard"
+    return span_max(self.compact(v), longest)
+
+@patch
+def forward(self:MapNetwork,
+    visual:Tensor, # visual map (B, M, d_v), or (1, M, d_v) for one video and many sentences
+    t:Tensor, # sentence vectors (B, d_T)
+    near:Tensor, # neighbours of the cells (M, 9)
+    alignment:Tensor|None=None, # closed-form span scores (B, M)
+)->tuple[Tensor,Tensor]: # logits (B, M); fused map (B, M, d_v)
+    fused = self.fusion(visual, t)
+    for conv in self.relations: fused = fused + F.relu(conv(fused, near))
+    logits = self.score(fused).squeeze(-1)
+    return logits if alignment is None else logits + self.gain*alignment, fused
 
 # %% ../nbs/22_network.ipynb #c18
 def top_cells(
