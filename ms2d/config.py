@@ -66,7 +66,7 @@ class Method(Data):
     keep_best: bool|None = None # answer with the alignment of the epoch that finds validation videos best, or with that of the last
     maps: bool|None = None # maps, captioner and pseudo labels
     labels: str|None = None # pseudo labels: 'share' (poster), 'mixed' (standardised NLL and alignment) or 'iou' (READS TIMES)
-    trust: float|None = None # kappa, weight of the NLL in 'mixed' labels
+    trust: float|None = None # eta, weight of the NLL in 'mixed' labels
     reads: str|None = None # what the captioner sees of a candidate: 'visual' or 'fused'
     explore: float|None = None # share of random candidates at first, falling to 0
     hide: float|None = None # probability that a word is hidden from the captioner's reader
