@@ -70,7 +70,9 @@ def convert(cell, site):
     if cell.cell_type=='markdown': return mk_cell(links(cell.source, site), 'markdown')
     if is_show_doc(cell): return mk_cell(api(cell, site), 'markdown')
     if cell.cell_type=='code':
-        cell.metadata['tags'] = [TAGS[o] for o in DIRECTIVE.findall(cell.source) if o in TAGS]
+        options = DIRECTIVE.findall(cell.source)
+        cell.metadata['tags'] = [TAGS[o] for o in options if o in TAGS]
+        if alt := dict(options).get('fig-alt'): cell.metadata['mystnb'] = dict(image=dict(alt=alt))
         cell.source = DIRECTIVE.sub('', cell.source).lstrip('\n')
     return cell
 

@@ -44,7 +44,7 @@ def pool_clips(
 
 # %% ../nbs/21_maps.ipynb #c06z
 class Normalise(nn.Module):
-    "Every feature column to mean 0 and deviation 1, perhaps the main components alone; measured once, on training clips"
+    "Every feature column to mean 0 and deviation 1, perhaps the main components alone; measured once, on training"
     def __init__(self,
         dim:int, # D, width of the features
         components:int=0, # principal components to keep at most; 0: the columns as they are
@@ -67,7 +67,7 @@ class Normalise(nn.Module):
 def principal(
     covariance:Tensor, # (D, D)
 )->tuple[Tensor, Tensor]: # variances, smallest first (D,); their directions, one a column (D, D)
-    "Eigenvalues and eigenvectors; in double precision where single does not converge, as with columns that never change"
+    "Eigenvalues and eigenvectors; double precision where single does not converge, as with columns that never change"
     try: return torch.linalg.eigh(covariance)
     except torch.linalg.LinAlgError:
         return tuple(x.to(covariance.dtype) for x in torch.linalg.eigh(covariance.double()))
