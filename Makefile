@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup train app test browser slow fuzz docs lab lock clean
+.PHONY: help setup train app test browser nbdev slow fuzz docs lab lock clean
 
 bin := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -31,16 +31,18 @@ train: setup ## train on the embedded world, report in reports/train.ipynb (more
 app: setup ## a page that finds moments in videos, for this machine alone (make app PORT=8866 ARGS="-p videos DIR")
 	@.ci/app $(PORT) $(ARGS)
 
-test: setup ## modules and notebooks agree and are clean, nbdev_test, pytest
+test: setup ## modules and notebooks agree and are clean, pytest: tests/ and every notebook's cells
 	@.ci/unchanged ms2d $(bin)/nbdev_export
 	@.ci/unchanged nbs $(bin)/nbdev_clean
-	$(one_thread) $(bin)/nbdev_test --n_workers 2 --timing
 	$(pytest)
 
 browser: setup ## the tests of `make app`, in a real Chromium (installed by .ci/browser)
 	$(one_thread) $(bin)/python -m pytest --slow tests/test_app.py
 
-slow: setup ## the tests, with the cells and tests flagged slow
+nbdev: setup ## nbdev_test: the cells that `make test` runs, as nbdev itself runs them
+	$(one_thread) $(bin)/nbdev_test --n_workers 2 --timing
+
+slow: nbdev ## nbdev_test, and the tests with the cells and tests flagged slow
 	$(pytest) --slow --timeout 3600
 
 fuzz: setup ## odd, damaged and hostile inputs for every reader, for an hour (make fuzz ARGS="--minutes 2")

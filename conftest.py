@@ -1,5 +1,5 @@
 "Pytest runs the notebooks: every cell that checks something is one test; a notebook's cells run in order, in one shell."
-import os, re
+import atexit, os, re
 import pytest
 from docutils.nodes import make_id
 from execnb.shell import CaptureShell
@@ -41,7 +41,10 @@ class Notebook(pytest.File):
         os.environ['IN_TEST'] = '1'
         self.shell,self.done,self.failed = CaptureShell(self.path),0,None
 
-    def teardown(self): self.shell = None # its data need not outlive its tests
+    def teardown(self):
+        "At the very end IPython would clear the shell of every notebook, and collect all garbage each time: half a minute"
+        atexit.unregister(self.shell.atexit_operations)
+        self.shell = None
 
     def about(self, nb, i):
         "The heading above a cell"

@@ -76,20 +76,7 @@ def convert(cell, site):
         cell.source = DIRECTIVE.sub('', cell.source).lstrip('\n')
     return cell
 
-PARTS = {0: 'Start', 1: 'The task', 2: 'The poster', 3: 'What it grew into', 4: 'Training', 5: 'What it found',
-         6: 'Your videos', None: 'Workbooks', 9: 'Appendix: the embedded world'}
-
-def part(path):
-    "The part of the book that a notebook belongs to: the tens of its number; None for a workbook"
-    return int(path.name[0]) if path.name[0].isdigit() else None
-
-def toctrees(pages):
-    "A cell with the site's menu: the parts of the book, each with its pages in the order of their numbers"
-    lines = []
-    for number,caption in PARTS.items():
-        lines += ['```{toctree}', ':hidden:', f':caption: {caption}', '']
-        lines += [name for name,path in pages.items() if part(path)==number and name!='index'] + ['```', '']
-    return mk_cell('\n'.join(lines), 'markdown')
+def toctree(pages): return mk_cell('\n'.join(['```{toctree}', ':hidden:', *pages, '```']), 'markdown')
 
 if __name__=='__main__':
     cfg = get_config()
@@ -97,11 +84,12 @@ if __name__=='__main__':
     out = cfg.config_path/'_proc'/'source'
     shutil.rmtree(out.parent, ignore_errors=True)
     out.mkdir(parents=True)
-    pages = {re.sub(r'^\d+_', '', p.stem): p for p in sorted(cfg.nbs_path.glob('*.ipynb'))}
+    # in the order of their numbers, then the workbooks
+    pages = {re.sub(r'^\d+_', '', p.stem): p for p in sorted(cfg.nbs_path.glob('*.ipynb'), key=lambda p: (not p.name[0].isdigit(), p.name))}
     for name,path in pages.items():
         nb = read_nb(path)
         Filter()(nb)
         nb.metadata.pop('widgets', None)                        # the state of widgets, for which a page would fetch scripts from outside
         nb.cells = [convert(c, site) for c in nb.cells if not c.source.startswith('<!-- WARNING')]
-        if name=='index': nb.cells.append(toctrees(pages))
+        if name=='index': nb.cells.append(toctree(p for p in pages if p!='index'))
         write_nb(nb, out/f'{name}.ipynb')

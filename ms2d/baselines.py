@@ -97,11 +97,11 @@ def random_cells(
 )->dict: # qid -> (top, 3)
     "Random cells of an n x n map, without repetition"
     if n < 1 or top < 1: raise ValueError(f"a map has at least one clip and an answer at least one span: got n={n}, top={top}")
-    cells,best = _cells(n),random.Random(seed)
-    key = np.random.default_rng(seed).random((len(samples), len(cells)), np.float32)
+    proposals,best = _cells(n),random.Random(seed)
+    key = np.random.default_rng(seed).random((len(samples), len(proposals)), np.float32)
     # the first cells have a stream of their own: R@1 does not depend on `top`
-    key[np.arange(len(samples)), [best.randrange(len(cells)) for _ in samples]] = -1
-    return _predict(samples, cells[key.argsort(1)[:,:top]])
+    key[np.arange(len(samples)), [best.randrange(len(proposals)) for _ in samples]] = -1
+    return _predict(samples, proposals[key.argsort(1)[:,:top]])
 
 # %% ../nbs/17_baselines.ipynb #c21
 def expected_random(
@@ -117,7 +117,7 @@ def expected_random(
     for r in ranks:
         miss = np.array([comb(M-h, min(r, M))/comb(M, min(r, M)) for h in range(M+1)])
         out |= {f'R@{r} IoU={m:g}': float(100*(1 - miss[(iou >= m).sum(1)]).mean()) for m in ious}
-    return out | dict(mIoU=float(100*iou.mean()), queries=len(samples), missing=0, convention='standard')
+    return out | dict(mIoU=float(100*iou.mean()), queries=len(samples), missing=0, protocol='standard')
 
 # %% ../nbs/17_baselines.ipynb #c24
 def label_prior(

@@ -25,18 +25,18 @@ def fit_cca(
     asked:Tensor, # vectors of some sentences (K, text_dim)
     own:Tensor, # normalised clips of their videos (K, N, D)
 ):
-    "Measure the canonical head; its gain goes by what the learned heads say, `usual` taken off"
-    alignment.centre.copy_(q.mean(0))
-    q,more,every = q - alignment.centre,more - more.mean(0),own.flatten(0, 1)
+    "Measure the cca head; its gain goes by what the learned heads say, `mean_text` taken off"
+    alignment.cca_centre.copy_(q.mean(0))
+    q,more,every = q - alignment.cca_centre,more - more.mean(0),own.flatten(0, 1)
     read,look = _whiten(q.T @ q/len(q), shrink),_whiten(every.T @ every/len(every), shrink)
     u,s,vt = torch.linalg.svd(read.T @ (q.T @ more/len(q)) @ look, full_matrices=False)
-    n,root = min(len(s), alignment.read.shape[1]),(s/s[0].clamp(min=1e-8)).sqrt()
-    alignment.read.zero_()[:,:n].copy_((read @ u*root)[:,:n])
-    alignment.look.zero_()[:,:n].copy_((look @ vt.T*root)[:,:n])
+    n,root = min(len(s), alignment.cca_text.shape[1]),(s/s[0].clamp(min=1e-8)).sqrt()
+    alignment.cca_text.zero_()[:,:n].copy_((read @ u*root)[:,:n])
+    alignment.cca_video.zero_()[:,:n].copy_((look @ vt.T*root)[:,:n])
     varies = lambda s: float((s - s.mean(-1, keepdim=True)).std(correction=0))
-    width = alignment.read.shape[1]
+    width = alignment.cca_text.shape[1]
     clips,sentence = alignment.clips(own),alignment.sentence(asked)
     alone = (clips[...,-width:] @ sentence[:,-width:,None]).squeeze(-1)
-    alignment.gain.zero_()
+    alignment.cca_gain.zero_()
     # one sentence, or all alike: there is nothing to learn
-    if varies(alone) > 1e-6: alignment.gain.fill_(varies(alignment.agree(clips, sentence))/varies(alone))
+    if varies(alone) > 1e-6: alignment.cca_gain.fill_(varies(alignment.agree(clips, sentence))/varies(alone))

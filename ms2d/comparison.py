@@ -111,11 +111,11 @@ AXES = {                                                                        
     'preset': (GRID, [dict(preset='align'), dict(preset='poster')]),
     'scales': ({}, [dict(scales=n) for n in (1, 2, 4)]),
     'clips': ({}, [dict(clips=32), dict(clips=128), dict(longest=0)]),
-    'alignment': ({}, [dict(heads=1), dict(heads=1, align_dim=1024), dict(canonical=False), dict(usual=0.), dict(components=0), dict(keep_best=True)]),
-    'answer': ({}, [dict(calibrate=False), dict(hedge=False), dict(refine=False)]),
+    'alignment': ({}, [dict(heads=1), dict(heads=1, align_dim=1024), dict(cca=False), dict(mean_text=0.), dict(components=0), dict(keep_best=True)]),
+    'answer': ({}, [dict(calibrate=False), dict(expected_iou=False), dict(refine=False)]),
     'maps': (GRID, [dict(maps=True), dict(maps=True, layers=0)]),
-    'captioner': (MAPS, [dict(reads='fused'), dict(hide=0.), dict(content=False), dict(posterior=False)]),
-    'labels': (MAPS, [dict(trust=0.), dict(trust=1.), dict(labels='share'), dict(relative=False), dict(explore=0.), dict(warmup=0.)]),
+    'captioner': (MAPS, [dict(caption_from='fused'), dict(word_mask_prob=0.), dict(idf_weights=False), dict(em_weights=False)]),
+    'labels': (MAPS, [dict(nll_weight=0.), dict(nll_weight=1.), dict(labels='share'), dict(centre_logits=False), dict(random_proposals=0.), dict(label_warmup=0.)]),
     'top_k': (MAPS, [dict(top_k=5), dict(top_k=20)])}
 
 def variants(
@@ -263,7 +263,7 @@ class Ablation(Data):
         return {axis: {label: [dict(base, **change, seed=k) for k in range(self.seeds)] for label,change in each.items()} for axis,each in variants(self.axes).items()}
 
 # %% ../nbs/55_comparison.ipynb #c41
-LEFT_OUT = {'canonical head': dict(canonical=False), 'length and mean sentence chosen without times': dict(calibrate=False), 'highest expected IoU': dict(hedge=False), 'ends on feature rows': dict(refine=False), 'mean sentence taken off': dict(usual=0.)}
+LEFT_OUT = {'cca head': dict(cca=False), 'length and mean sentence chosen without times': dict(calibrate=False), 'highest expected IoU': dict(expected_iou=False), 'ends on feature rows': dict(refine=False), 'mean sentence taken off': dict(mean_text=0.)}
 
 def left_out(
     run:Run,
@@ -273,12 +273,12 @@ def left_out(
     cfg,corpus,videos,gains,whole = run.model.cfg,run.corpus,[s.vid for s in a.samples],{},temporal_iou(a.answers[:,0], a.truth)
     for part,change in LEFT_OUT.items():
         (name,value), = change.items()
-        chosen_anew = name not in ('hedge', 'refine')                                  # these two change nothing that validation videos choose
+        chosen_anew = name not in ('expected_iou', 'refine')                                  # these two change nothing that validation videos choose
         if getattr(cfg, name) == value or cfg.maps and chosen_anew: continue
         model = copy.deepcopy(run.model)
         model.cfg = dataclasses.replace(cfg, **change)
-        if name == 'canonical': model.alignment.gain.zero_()
-        if name == 'hedge': model.sharpness.zero_()
+        if name == 'cca': model.alignment.cca_gain.zero_()
+        if name == 'expected_iou': model.sharpness.zero_()
         if chosen_anew: Learner(model, corpus).calibrate()
         found = [f[0,:2] for i in a.index.split(64) for f in short_list(verdict(model, corpus, 'val', i), model, corpus, 'val', i, 1)]
         less = temporal_iou(np.array(found), a.truth)

@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['THROWN', 'SUFFIXES', 'plain', 'project_root', 'few', 'file_hash', 'disk_full', 'writing', 'replacing', 'write_json',
-           'cause', 'reading', 'need_file', 'read_text', 'text_lines', 'parse_json', 'number', 'shown', 'sentence',
-           'writable', 'label', 'stem', 'Parameters']
+           'cause', 'reading', 'kind_of', 'need_file', 'read_text', 'text_lines', 'parse_json', 'number', 'shown',
+           'sentence', 'writable', 'label', 'stem', 'spellings', 'bare', 'by_stem', 'find_name', 'Parameters']
 
 # %% ../nbs/01_core.ipynb #c03
-import csv, dataclasses, difflib, errno, gzip, hashlib, json, os, pickle, shutil, stat, struct, tokenize, types, typing, unicodedata, zipfile, zlib
+import csv, dataclasses, difflib, errno, gzip, hashlib, json, os, pickle, re, shutil, stat, struct, tokenize, types, typing, unicodedata, zipfile, zlib
 from contextlib import contextmanager
 from math import isfinite
 from pathlib import Path
@@ -79,7 +79,8 @@ def writing(
     need:int=0, # bytes that it takes, where that is known
 ):
     "A full disk as a sentence, whatever the library that met it says"
-    folder,wanted = Path(path).parent,f' ({need/1e6:,.0f} MB are needed)' if need else ''
+    folder,mega = Path(path).parent,need/1e6
+    wanted = f' ({mega:,.0f} MB are needed)' if mega >= 10 else f' ({mega:.2g} MB are needed)' if need else ''
     full = ValueError(f"{path}: the disk is full{wanted}: make room in {folder}, or name another place")
     if need and shutil.disk_usage(folder).free < need: raise full
     try: yield
@@ -142,6 +143,22 @@ def reading(
         raise ValueError(f"{path}{where} {what}: {said}" if said else f"{path}{where} {what} ({cause(e)}): {do}") from None
 
 # %% ../nbs/01_core.ipynb #c15
+_BEGINS = {b'\x89HDF\r\n\x1a\n': 'hdf5', b'\x93NUMPY': 'npy',
+    b'PK\x03\x04': 'zip', b'PK\x05\x06': 'zip', b'\x1f\x8b': 'gzip', b'version https://git-lfs': 'pointer'}
+_PAGE = re.compile(rb'(\xef\xbb\xbf)?\s*(?>(?>(<\?xml[^>]*>|<!--.*?-->)\s*)*)<(!doctype\s+html|html|head)\b', re.I | re.S)
+
+def kind_of(
+    path:str|Path, # a file that is there
+)->str: # 'hdf5', 'npy', 'zip' (.npz), 'gzip', 'page' (HTML), 'pointer' (git-LFS), or '': it begins like none of them
+    "What is in a file, by its first bytes, whatever its name says"
+    with reading(path), open(path, 'rb') as f: head = f.read(2000)
+    return next((kind for begin,kind in _BEGINS.items() if head.startswith(begin)), 'page' if _PAGE.match(head) else '')
+
+_STAND_INS = dict(
+    page='is a web page (HTML): open it in a browser to see what it says, then download the file itself, not its page',
+    pointer='is a pointer of git-LFS, not the file itself: fetch it with `git lfs pull`')
+
+# %% ../nbs/01_core.ipynb #c15k
 def need_file(
     path:str|Path,
     do:str='name another file', # what the user can do where there is none
@@ -152,16 +169,19 @@ def need_file(
     if mode is None: raise FileNotFoundError(f"{path} does not exist: {do}")
     if stat.S_ISDIR(mode): raise ValueError(f"{path} is a folder: {do}")
     if not stat.S_ISREG(mode): raise ValueError(f"{path} is a pipe or a device, not a file: {do}")
+    if stand_in := _STAND_INS.get(kind_of(path)): raise ValueError(f"{path} {stand_in}")
     return path
 
+# %% ../nbs/01_core.ipynb #c15r
 def _unpacked(path, most):
-    "The bytes of a file, `.gz` or not, `most` at most"
-    with reading(path, 'is no gzip file'), (gzip.open if path.suffix == '.gz' else open)(path, 'rb') as f: data = f.read(most + 1)
+    "The bytes of a file, packed with gzip or not, `most` at most"
+    unpack = gzip.open if kind_of(path) == 'gzip' else open
+    with reading(path, 'is no gzip file'), unpack(path, 'rb') as f: data = f.read(most + 1)
     if len(data) > most: raise ValueError(f"{path} holds more than {most/1e9:.3g} GB of text: split it")
     return data
 
 def read_text(
-    path:str|Path, # file of UTF-8 text, perhaps with a byte-order mark, perhaps .gz
+    path:str|Path, # file of UTF-8 text, perhaps with a byte-order mark, perhaps packed with gzip
     most:int=1_000_000_000, # bytes, unpacked
 )->str: # lines end in \n
     "The text of a file"
@@ -258,10 +278,42 @@ def stem(
     head,dot,suffix = name.rpartition('.')
     return head if head and suffix.lower() in SUFFIXES else name
 
+# %% ../nbs/01_core.ipynb #c23a
+def spellings(
+    name:str, # of a video
+)->tuple: # as it is; with ActivityNet's `v_` where it had none, or without
+    "The two ways to write a name"
+    head,slash,last = name.rpartition('/')
+    other = last[2:] if last.startswith('v_') else f'v_{last}'
+    return name, head + slash + other
+
+def bare(
+    name:str, # of a video
+)->str: # the same for all names that mean the same video
+    "A name without suffix and without `v_`"
+    short = stem(name)
+    return spellings(short)[1] if short.rpartition('/')[2].startswith('v_') and short != 'v_' else short
+
+# %% ../nbs/01_core.ipynb #c23b
+def by_stem(names)->dict: # stem -> the names that have it
+    "Names, to be looked through by `find_name`"
+    out = {}
+    for n in names: out.setdefault(stem(n), []).append(n)
+    return out
+
+def find_name(
+    name:str, # of a video, as annotations have it
+    there:dict, # from `by_stem`
+)->list: # the names that mean this video: [] none, two or more: nobody knows which
+    "As it is written, with or without `v_`, or else a name that means the same"
+    for n in spellings(name):
+        if n in there.get(stem(n), ()): return [n]
+    return next((there[stem(n)] for n in spellings(name) if stem(n) in there), [])
+
 # %% ../nbs/01_core.ipynb #c26
-def _fits(value, hint):
+def _has_type(value, hint):
     "Is `value` of the type that the annotation `hint` names?"
-    if isinstance(hint, types.UnionType): return any(_fits(value, h) for h in typing.get_args(hint))
+    if isinstance(hint, types.UnionType): return any(_has_type(value, h) for h in typing.get_args(hint))
     if hint is types.NoneType: return value is None
     if hint is float: return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300
     if hint is int: return type(value) is int and abs(value) < 2**63
@@ -290,7 +342,7 @@ class Parameters:
     def check(self)->None:
         "Raise a readable error for a value of the wrong type, or a number that is not finite"
         for name,hint in typing.get_type_hints(type(self)).items():
-            if _fits(v := getattr(self, name), hint): continue
+            if _has_type(v := getattr(self, name), hint): continue
             raise ValueError(f"{name} is {shown(v)} ({type(v).__name__}), {_want(v, hint)} is needed{_hint(name, v, hint)}")
         for name,v in vars(self).items():
             if isinstance(v, str) and '\0' in writable(v, name, 'parameters'): raise ValueError(f"{name} is {shown(v)}: a zero byte is no text")

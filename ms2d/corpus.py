@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from fastcore.basics import patch
 from torch import Tensor
-from .core import few, Parameters, parse_json, project_root, read_text, shown, write_json, writing
+from .core import few, Parameters, parse_json, project_root, read_text, shown, writing
 from .jobs import locked
 from .dataset import read_annotations, summary, timed
 from .splits import named_split, split_title, validation_split
@@ -56,14 +56,14 @@ def _file_mark(path):
     with path.open('rb') as f: digest = hashlib.file_digest(f, lambda: hashlib.blake2b(digest_size=16))
     return [path.stat().st_size, digest.hexdigest()]
 
-def _make_clips(folder, store, durations, counts, trained, components):
-    "Pool every video to every scale, one after the other, into files of `folder`"
+def _make_clips(folder, made, store, durations, counts, trained, components):
+    "Pool every video to every scale, one after the other, into files of `folder`, which will be called `made`"
     pooled = lambda v,n: pool_clips(store.rows(v), n, durations[v], store.rate(v))
     # 500 videos fix a mean and a deviation far better than they need to be known
     some = sorted(trained, key=lambda v: hashlib.md5(v.encode()).digest())[:500]
     norm = Normalise(store.dim, components).fit(torch.from_numpy(np.concatenate([pooled(v, counts[0]) for v in some])))
-    with ExitStack() as stack:
-        stack.enter_context(writing(folder/'clips', need=2*sum(counts)*len(durations)*norm.width))
+    # what is said of a full disk names `made`: `folder` is gone by then
+    with writing(made, need=2*sum(counts)*len(durations)*norm.width), ExitStack() as stack:
         files = [stack.enter_context((folder/f'{n}.npy').open('wb')) for n in counts]
         for f,n in zip(files, counts):
             head = dict(descr='<f2', fortran_order=False, shape=(len(durations), n, norm.width))
@@ -73,8 +73,10 @@ def _make_clips(folder, store, durations, counts, trained, components):
             for f,n in zip(files, counts):
                 clips = norm(torch.from_numpy(pool_clips(rows, n, durations[v], rate)))
                 f.write(clips.clamp(-6e4, 6e4).half().numpy().tobytes())
-    with writing(folder/'norm.npz'): np.savez(folder/'norm.npz', **{k: v.numpy() for k,v in norm.state_dict().items()})
-    write_json(folder/'whole.json', {p.name: _file_mark(p) for p in folder.iterdir()})
+    with writing(made):
+        np.savez(folder/'norm.npz', **{k: v.numpy() for k,v in norm.state_dict().items()})
+        marks = {p.name: _file_mark(p) for p in folder.iterdir()}
+        (folder/'whole.json').write_text(json.dumps(marks), encoding='utf-8')
 
 # %% ../nbs/41_corpus.ipynb #c26b
 def _damaged(folder, counts):
@@ -97,7 +99,7 @@ def _make_whole(made, *what):
     "The folder `made`, or nothing"
     part = made.with_name(f'making-{made.name}')
     part.mkdir()
-    try: _make_clips(part, *what); os.rename(part, made)
+    try: _make_clips(part, made, *what); os.rename(part, made)
     finally: shutil.rmtree(part, ignore_errors=True)
 
 # %% ../nbs/41_corpus.ipynb #c26c

@@ -100,6 +100,10 @@ def add(self:Annotations,
         note['dropped'] += not kept
         if not kept: return False
         if past: self.outside.add((split, s.qid))
+        # a window that stands there twice is one moment
+        doubled,kept = len(kept) - len({*kept}),[*dict.fromkeys(kept)]
+        if doubled: note['doubled'] = note.get('doubled', 0) + doubled
+        if len(kept) > 1: note['several'] = note.get('several', 0) + 1
     start,end = max(kept, key=lambda w: w[1] - w[0])
     s = Sample(s.qid, vid, query, s.duration, start, end, tuple(kept) if len(kept) > 1 else ())
     self.setdefault(split, []).append(s)
@@ -183,15 +187,36 @@ def _clock(x, moments, whole, where):
     duration = number(x['duration'], 'duration', where)
     if 'fps' not in x: return duration, 1.
     latest = max((e for _,e in moments), default=0.)
-    if not _in_frames(x, duration, fps, whole, where):
-        if latest > 1.1*duration + 1:
-            raise ValueError(f"{where}: times up to {latest:g} in a video of {duration:g} s, with fps {fps:g}: "
-                             f"frames? Divide them")
-        return duration, 1.
+    unit,name = (fps,'frames') if _in_frames(x, duration, fps, whole, where) else (1.,'s')
+    if latest > 1.1*duration + unit:
+        raise ValueError(f"{where}: times up to {latest:g} in a video of {duration:g} {name}, with fps {fps:g}: are "
+                         f"some of them frames and some seconds? Give all in seconds, without fps")
+    if unit == 1: return duration, 1.
     if any(s % 1 or e % 1 for s,e in moments):
         raise ValueError(f"{where}: fractions as times, but the duration {duration:g} is in frames at {fps:g} fps: "
                          f"divide it")
     return duration/fps, fps
+
+# %% ../nbs/10_dataset.ipynb #c23y
+_LEAST = 1. # s; shorter is no video, and half of a file's moments are not
+
+def _no_frames(objects):
+    "Refuse whole numbers that would be frames, if videos or moments were too short then: [(object, moments, where), ...]"
+    do = 'are they seconds? Then take `fps` out; if they are frames, give `num_frames` too'
+    lengths = []
+    for x,moments,where in objects:
+        if 'fps' not in x or 'duration' not in x or 'num_frames' in x: continue
+        fps,duration = number(x['fps'], 'fps', where),number(x['duration'], 'duration', where)
+        if fps <= 0 or duration <= 0: continue                                          # `_clock` and `add` say so
+        if duration/fps < _LEAST:
+            raise ValueError(f"{where}: duration is {duration:g} and fps {fps:g}: as frames that is a video of "
+                             f"{duration/fps:.2g} s: {do}")
+        lengths += [((e - s)/fps, s, e, fps, f'{where}, moment {i}') for i,(s,e) in enumerate(moments, 1)]
+    if not lengths: return
+    seconds,start,end,fps,where = sorted(lengths)[len(lengths)//2]
+    if seconds < _LEAST:
+        raise ValueError(f"{where}: from {start:g} to {end:g}, with fps {fps:g}: as frames that is {seconds:.2g} s, "
+                         f"and half of the file's moments are no longer: {do}")
 
 # %% ../nbs/10_dataset.ipynb #c23b
 def _video(a, n, where):
@@ -221,6 +246,7 @@ def _captions(path, ann, split):
         moments[vid] = _video(a, n, f'{path}, video {vid!r}')
         n += len(moments[vid])
     whole,n = _whole([(a, moments[vid]) for vid,a in videos.items()]),0
+    if whole: _no_frames([(a, moments[vid], f'{path}, video {vid!r}') for vid,a in videos.items()])
     for vid,a in videos.items():
         where = f'{path}, video {vid!r}'
         duration,unit = _clock(a, moments[vid], whole, where)
@@ -255,6 +281,7 @@ def _jsonl(path, ann, split, untimed=False):
         number(x.get('duration', 0), 'duration', f'{path}:{n}')
         moments[n] = _moments(x, f'{path}:{n}')
     whole = _whole([(x, moments[n]) for n,x in rows.items()])
+    if whole: _no_frames([(x, moments[n], f'{path}:{n}') for n,x in rows.items()])
     for n,x in rows.items():
         where,note = f'{path}:{n}',ann.note(split)
         qid = label(x.get('qid', f'{split}_{n}'), 'qid', where)
@@ -262,7 +289,6 @@ def _jsonl(path, ann, split, untimed=False):
         seen[qid] = n
         duration,unit = _clock(x, moments[n], whole, where)
         windows = [(s/unit, e/unit) for s,e in moments[n]]
-        if len(windows) > 1: note['several'] = note.get('several', 0) + 1
         if unit != 1 and 'duration' in x: note['frames'] = note.get('frames', 0) + 1
         start,end = windows[0] if windows else (nan, nan)
         s = Sample(qid, x['vid'], x['query'], duration, start, end, tuple(windows) if len(windows) > 1 else ())

@@ -15,10 +15,10 @@ from .dataset import timed
 from .overlap import _greedy, temporal_iou
 from .metrics import true_moments
 from .protocols import by_words
-from .network import top_cells
+from .network import top_k_proposals
 from .ranking import short_list, verdict
 from .model import MS2D
-from .learner import evenly
+from .learner import spread_indices
 from .training import Run
 from .plots import FOUND, OTHER, TRUE
 from .statistics import paired_bootstrap
@@ -31,7 +31,7 @@ class Asked(NamedTuple):
     truth: np.ndarray # start and end (Q, 2), s; of several true moments the one that the first answer fits best
     iou: np.ndarray # temporal IoU of every moment of every scale with the true one that fits it best (Q, M)
     logits: np.ndarray # its score (Q, M)
-    belief: np.ndarray # how good it is believed to be (Q, M)
+    expected_iou: np.ndarray # how good it is believed to be (Q, M)
     answers: np.ndarray # five moments (Q, 5, 2), s; NaN where there are fewer
     cell: np.ndarray # the K best moments of each scale, scale after scale (Q, C)
     labels: dict # what labels are made of, high is good: name -> (Q, C); empty without captioner
@@ -69,20 +69,20 @@ def _fitting(span, true):
     return true[max(range(len(true)), key=lambda k: (iou[k], true[k,1] - true[k,0]))]
 
 def _ask(run, index):
-    "The arrays of `Asked` for a few validation queries: iou, logits, belief, answers, cell and what labels are made of"
+    "The arrays of `Asked` for a few validation queries: iou, logits, expected_iou, answers, cell and what labels are made of"
     model,corpus = run.model,run.corpus
-    maps,logits,belief,where = judged = verdict(model, corpus, 'val', index)
+    maps,logits,expected_iou,where = judged = verdict(model, corpus, 'val', index)
     where = where.double().numpy()
     answers = np.stack([np.pad(f[:,:2], ((0, 5-len(f)), (0, 0)), constant_values=np.nan) for f in short_list(judged, model, corpus, 'val', index)])
     true = [np.minimum(true_moments(s), s.duration) for s in (corpus.samples['val'][i] for i in index.tolist())]
     truth = np.stack([_fitting(*x) for x in zip(answers[:,0], true)])
     iou = np.stack([temporal_iou(w[:,None], t).max(-1) for w,t in zip(where, true)])
-    cell = torch.cat([top_cells(m.logits, run.config.top_k) + first for m,first in zip(maps, np.cumsum([0] + [len(xy) for xy in model.cells]).tolist())], 1)
+    cell = torch.cat([top_k_proposals(m.logits, run.config.top_k) + first for m,first in zip(maps, np.cumsum([0] + [len(xy) for xy in model.proposals]).tolist())], 1)
     labels = {}
     if run.config.maps and run.config.labels != 'iou':
         with torch.no_grad(): c = model.candidates(maps, corpus.batch('val', index, [])['tokens'])
         labels = {'-NLL': -c.nll.numpy(), 'label': c.labels.numpy()}
-    return dict(truth=truth, iou=iou, logits=logits.double().numpy(), belief=belief.double().numpy(), answers=answers, cell=cell.numpy(), **labels)
+    return dict(truth=truth, iou=iou, logits=logits.double().numpy(), expected_iou=expected_iou.double().numpy(), answers=answers, cell=cell.numpy(), **labels)
 
 # %% ../nbs/54_diagnosis.ipynb #c09b
 def ask_validation(
@@ -93,14 +93,14 @@ def ask_validation(
     corpus,samples = run.corpus,run.corpus.samples['val']
     index = torch.tensor([i for i,s in enumerate(samples) if timed([s])], dtype=torch.long)
     if not len(index): return None
-    index = index[evenly(len(index), most)]
+    index = index[spread_indices(len(index), most)]
     parts = [_ask(run, i) for i in index.split(64)]
     a = {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
     queries = [samples[i] for i in index.tolist()]
     new = ~by_words(queries, [s.query for s in corpus.samples['train']])['every word met in training']
     nearest = nearest_sentence(run.model, corpus.queries['val'].tokens[index], corpus.queries['train'].tokens)
     labels = {k: a.pop(k) for k in ('-NLL', 'label') if k in a}
-    return Asked(queries, **a, labels=labels, new=new, nearest=nearest, counts=run.model.counts, sizes=[len(xy) for xy in run.model.cells],
+    return Asked(queries, **a, labels=labels, new=new, nearest=nearest, counts=run.model.counts, sizes=[len(xy) for xy in run.model.proposals],
         spans=run.model.cell_spans(torch.ones(1))[0].double().numpy(), top_k=run.config.top_k, nms=run.config.nms, index=index)
 
 # %% ../nbs/54_diagnosis.ipynb #c14
@@ -119,7 +119,7 @@ def way_down(
     "From a perfect answer to the model's"
     rows,best = np.arange(len(a.samples)),[]
     for part in a.scales.values():
-        iou,order,believed = a.iou[:,part],a.logits[:,part].copy(),a.belief[:,part]
+        iou,order,believed = a.iou[:,part],a.logits[:,part].copy(),a.expected_iou[:,part]
         lead = believed.argmax(1)
         order[rows,lead] = np.inf                                                        # as `rank_moments` answers
         k = min(a.top_k, order.shape[1])

@@ -48,8 +48,8 @@ def standard_labels(
 def mixed_cost(
     nll:Tensor, # NLL of the candidates (B, C)
     alignment:Tensor, # their closed-form span scores a (B, C)
-    trust:float, # eta, weight of the NLL, 0..1
+    nll_weight:float, # eta, weight of the NLL, 0..1
 )->Tensor: # u (B, C), low is good
     "The NLL and the alignment score, both standardised among the candidates of a query"
-    if not 0 <= trust <= 1: raise ValueError(f"trust is a weight between 0 and 1, got {trust}")
-    return trust*standardise(nll) - (1 - trust)*standardise(alignment.detach())
+    if not 0 <= nll_weight <= 1: raise ValueError(f"nll_weight is a weight between 0 and 1, got {nll_weight}")
+    return nll_weight*standardise(nll) - (1 - nll_weight)*standardise(alignment.detach())

@@ -117,6 +117,7 @@ def _whole(parts):
     "Name and file of each video whose rows are whole; what else is there was left by a worker that was killed"
     import h5py
     for p in sorted(parts.glob('[!.]*.h5')):
+        need_file(p, 'rows of a video are kept there: move it away')
         try:
             with h5py.File(p) as h: name = h.attrs.get('video', p.stem) if 'rows' in h else None
         except OSError: name = None
@@ -136,7 +137,7 @@ def merge(
             if features.exists():
                 old = open_features(features, check=False)
                 for k in old.ids:
-                    old.array(k)                                                    # refused if its rows are in another file
+                    old.check_rows(k)                                                  # refused if its rows are in another file
                     out.copy(old.node(k), out, name=k)
             for name,p in _whole(parts):
                 with h5py.File(p) as h: h.copy('rows', out, name=name)
@@ -147,6 +148,9 @@ def _done(features, parts, facts):
     "Names of the videos whose rows are there; parts of another encoder are removed"
     import h5py
     have = set()
+    if os.path.lexists(parts) and not parts.is_dir():
+        raise ValueError(f"{parts} is no folder, and the rows of each video are kept there until all are done: move it away, "
+                         f"or name other features")
     if features.exists():
         old = open_features(features, check=False)
         if not old.facts: raise ValueError(f"{features} exists and does not say which encoder made it: name another file")

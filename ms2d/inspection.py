@@ -65,13 +65,20 @@ def _sentences(ann):
     return out
 
 # %% ../nbs/60_inspection.ipynb #c09b
+def _apart(said, least, where):
+    "Durations {video: {s, ...}} that disagree by more than `least` seconds"
+    out,far = [],{v: max(d) - min(d) for v,d in said.items()}
+    for level,low,high,what in [('wrong', 1, np.inf, 'disagree'), ('odd', least, 1, 'differ by a second at most')]:
+        names = [f'{plain(v, 80)} ({min(said[v]):.10g} to {max(said[v]):.10g} s)' for v,x in far.items() if low < x <= high]
+        if names: out.append(Finding(level, f'{len(names):,} videos have durations that {what}, in {where}: {few(names, most=120)}', 'which is right? Moments are learnt as shares of it'))
+    return out
+
 def _durations(ann, dataset):
     "Durations of a video that disagree, or that no video of the data set has"
     out,said = [],defaultdict(set)
     for samples in ann.values():
         for s in samples: said[s.vid].add(s.duration)
-    apart = [f'{plain(v, 80)} ({min(d):g} to {max(d):g} s)' for v,d in said.items() if max(d) - min(d) > 1]
-    if apart: out.append(Finding('wrong', f'{len(apart):,} videos have durations that disagree: {few(apart, most=120)}', 'which is right? Moments are learnt as shares of it'))
+    out += _apart(said, .015, 'the annotations')
     most = LONGEST.get(dataset, np.inf)
     long = [f'{plain(v, 80)} ({max(d):,.0f} s)' for v,d in said.items() if max(d) > most]
     if long: out.append(Finding('wrong', f'{len(long):,} videos are longer than any of {dataset} ({most:g} s): {few(long, most=120)}', 'frames or milliseconds? Give durations and moments in seconds'))
@@ -98,6 +105,8 @@ def inspect_annotations(
         out.append(Finding('odd' if want and not published else 'fine', f"{name}: {r['queries']:,} queries of {r['videos']:,} videos"
             + (', as published' if published else f', the published list has {want.queries:,} of {want.videos:,}' if want else '')))
         if r['clipped'] or r['dropped']: out.append(Finding('fine', f"{name}: {r['clipped']:,} moments end past their video and were clipped, {r['dropped']:,} were dropped"))
+        if r.get('frames'): out.append(Finding('odd', f"{name}: {r['frames']:,} queries have `fps` beside a duration: their times were read as frames and divided by it", 'are they seconds? Then take `fps` out'))
+        if r.get('doubled'): out.append(Finding('odd', f"{name}: {r['doubled']:,} true moments stand twice in their query: each was counted once"))
         double = len(ann[name]) - len({(s.vid, s.query.lower(), s.start, s.end) for s in ann[name]})
         if double: out.append(Finding('odd', f'{name}: {double:,} queries stand there twice, with the same video and moment'))
     for a,b in [('train', 'test'), ('train', 'val'), ('val', 'test')]:
@@ -132,6 +141,13 @@ def look(
     return Look(*x.shape, int((~good).sum()), int((np.ptp(y, axis=1) == 0).sum()) if len(y) and y.shape[1] > 1 else 0, len(y) > 2 and bool((y == y[0]).all()),
         float(y.mean()) if len(y) else 0., float(np.square(y, dtype=np.float64).mean()) if len(y) else 0.)
 
+def _reason(said, store, name):
+    "What an error says of a video, without file and name, so that one fault of many videos is told once"
+    files = getattr(store, 'files', {})
+    named = [str(files[name])] if name in files else [f'{store.path}, {kind} {name!r}' for kind in ('video', 'group')]
+    place = next((p for p in named if said.startswith(p)), '')
+    return said.removeprefix(place).lstrip(': ')
+
 def survey(
     path:str|Path, # feature file or folder
     budget:float=4e9, # bytes to read at most; beyond it a fixed part of the videos is read
@@ -143,9 +159,7 @@ def survey(
     seen,broken = {},{}
     for name in store.ids[::step]:
         try: seen[name] = look(store.array(name))
-        except THROWN as e:
-            why = re.split(rf"{re.escape(name)}[^:]*: ", _said(e), maxsplit=1)[-1]  # what is said of the video, without its name
-            broken.setdefault(why, []).append(name)
+        except THROWN as e: broken.setdefault(_reason(_said(e), store, name), []).append(name)
     return store, seen, broken
 
 # %% ../nbs/60_inspection.ipynb #c16
@@ -228,6 +242,9 @@ def _against_annotations(store, seen, durations, stated):
     if not both: return out
     try: rates = np.array([stated or store.rate(k) for k in both])
     except THROWN as e: return [*out, Finding('wrong', f'rows_per_second: {_said(e)}', 'correct the attribute, or pass -p rows_per_second RATE')]
+    try: found = {k: store.seconds(k) for k in both}
+    except THROWN as e: out.append(Finding('wrong', _said(e), 'correct the attribute'))
+    else: out += _apart({k: {named[k], s} for k,s in found.items() if s}, .1, 'the annotations and the features')
     if len(np.unique(rates)) > 1: out.append(Finding('odd', f"rows_per_second differs between videos: {few(f'{r:g}' for r in np.unique(rates))}", 'were all extracted alike?'))
     return [*out, inspect_rate(np.array([seen[k].rows for k in both]), np.array([named[k] for k in both]), rates)]
 

@@ -12,6 +12,8 @@ from pathlib import Path
 from .core import _hidden, cause, plain, writing
 
 # %% ../nbs/02_jobs.ipynb #c34
+# not `filelock`: it leaves its file behind, keeps a killed process's lock as long as a fork of it lives, and does not say
+# who holds it; what it would take over is `_flock` alone
 _held = {} # path of a lock -> [its open file, how often this process took it]
 
 def _in_child():

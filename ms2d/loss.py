@@ -14,23 +14,23 @@ from .maps import span_iou
 def reconstruction_loss(
     logp:Tensor, # log P of every word (B, C, L), 0 for padding
     weight:Tensor, # omega, weights of the words (B, L), 0 for padding
-    posterior:bool=False, # weigh candidates by their posterior instead of equally
+    em_weights:bool=False, # weigh candidates by their posterior instead of equally
     temperature:float=1., # theta, in nats of the mean log P per word
 )->Tensor: # L_rec, scalar
     "How badly the candidates explain the queries, per word"
     per_word = -(logp*weight[:,None]).sum(-1) / weight.sum(-1, keepdim=True).clamp(min=1e-6)
-    if not posterior: return per_word.mean()
+    if not em_weights: return per_word.mean()
     return (per_word * (-per_word.detach()/temperature).softmax(1)).sum(1).mean()
 
 # %% ../nbs/25_loss.ipynb #c11
 def rg_bce(
     logits:Tensor, # scores of the candidates before the sigmoid (B, C)
     labels:Tensor, # pseudo labels y (B, C), 0..1
-    relative:bool=False, # compare the scores of a query with each other: subtract their mean first
+    centre_logits:bool=False, # compare the scores of a query with each other: subtract their mean first
 )->Tensor: # L_rg-bce, scalar
     "Cross entropy of scores and pseudo labels; the labels are constants"
     if labels.requires_grad: labels = labels.detach()
-    if relative: logits = logits - logits.mean(1, keepdim=True)
+    if centre_logits: logits = logits - logits.mean(1, keepdim=True)
     return F.binary_cross_entropy_with_logits(logits, labels)
 
 # %% ../nbs/25_loss.ipynb #c18

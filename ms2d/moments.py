@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from .plots import caption, draw_spans, draw_strip, OTHER
 from .core import need_file, Parameters, parse_json, plain, read_text, reading, replacing, text_lines
+from .words import tokenize
 from .video import _ffmpeg, _picture, _size, Video
 
 # %% ../nbs/66_moments.ipynb #c06
@@ -200,7 +201,7 @@ def world_films(
     return {p: said[p.stem]['sentences'] for p in films if p.stem in said}           # others are half-made, or another's
 
 def example(
-    world:Path|None, # the embedded world whose encoder the model knows, from `own_world`
+    world:Path|None, # the embedded world whose encoder the model knows, from `Retriever.own`
 )->tuple[Path, list[str]]: # video file, sentences
     "A clip of the embedded world, and what its test queries ask about it"
     if world is None: raise ValueError("no video to look at: pass -p video FILE and -p query SENTENCE (without them a clip of the embedded world is shown, and this model is of another one)")
@@ -233,6 +234,8 @@ class Retrieval(Parameters):
         "The sentences to look for"
         if not self.queries: return [self.query.strip()]
         lines = text_lines(need_file(self.queries, 'name a text file with a sentence a line'))
+        for n,line in lines:
+            if not tokenize(line): raise ValueError(f"{self.queries}:{n}: {line.strip()!r} has no word: write a sentence or remove it")
         found = [*dict.fromkeys(' '.join(line.split()) for _,line in lines)]
         if not found: raise ValueError(f"{self.queries} holds no sentence: write one a line")
         return found

@@ -155,7 +155,7 @@ def find(self:Page,
     found = r.search(path, query, self.cfg.top)
     answers = [dict(start=a, end=b, score=s, label=f'{clock(a)} – {clock(b)}') for a,b,s in found[['start', 'end', 'score']].values.tolist()]
     message = f"{len(answers)} moment{'s'*(len(answers) > 1)} found, the best at {answers[0]['label']}."
-    if r.others and r.cfg.align and r.sure(path, query) < .5: message += " It may not happen here at all: sentences about other videos fit this one as well."
+    if r.others and r.cfg.align and r.match_probability(path, query) < .5: message += " It may not happen here at all: sentences about other videos fit this one as well."
     if unknown := unknown_words(r.vocab, query): message += f" Not known to the model, so not looked for: {', '.join(unknown)}."
     return dict(answers=answers, message=message)
 
@@ -284,14 +284,17 @@ def show_page(
     script = f"const HTML = {json.dumps(_static('page.html'))}\n{_static('page.js')}"
     traits = {k: traitlets.Any().tag(sync=True) for k in page.state}
     kind = type('View', (anywidget.AnyWidget,), dict(_esm=script, _css=_static('page.css'), **traits))
-    view,line = kind(**page.state),ThreadPoolExecutor(1)
+    view,line,heard = kind(**page.state),ThreadPoolExecutor(1),set()
     def show(changes):
         with view.hold_sync():
             for k,v in changes.items(): setattr(view, k, v)
     def hear(view, message, buffers):
         if message.get('what') == 'cancel': return page.stop.set()
         if message.get('what') == 'again': return view.send_state()                  # what was sent before may be lost
-        given = message | ({'data': bytes(buffers[0])} if buffers else {})
+        number = message.get('number')
+        if number in heard: return                                                    # sent again: it is being done, or was
+        if number is not None: heard.add(number)
+        given = {k: v for k,v in message.items() if k != 'number'} | ({'data': bytes(buffers[0])} if buffers else {})
         line.submit(page.do, **given).add_done_callback(_report)
     page.show = show
     view.on_msg(hear)

@@ -17,8 +17,8 @@ from .training import Run
 # %% ../nbs/50_plots.ipynb #t02
 def theme()->None:
     "How figures and tables of a report look"
-    import matplotlib.pyplot as plt, pandas as pd
-    plt.rcParams.update({'figure.dpi': 80, 'figure.facecolor': 'white'})
+    import pandas as pd, seaborn as sns
+    sns.set_theme(context='paper', style='ticks', rc={'figure.dpi': 80, 'figure.facecolor': 'white'})
     pd.options.display.html.use_mathjax = False
 
 def caption(
@@ -107,9 +107,9 @@ def draw_maps(
 ):
     "The maps of all scales for one query; returns the figure"
     sample,maps,found = ask(run, i, split)
-    fig,axes = draw_scales([(m.logits[0], xy, n) for m,xy,n in zip(maps, run.model.cells, run.model.counts)], sample.duration, best[0], sample.query)
-    first = np.cumsum([0] + [len(xy) for xy in run.model.cells])
-    for j,(ax,xy,n) in enumerate(zip(axes, run.model.cells, run.model.counts)):
+    fig,axes = draw_scales([(m.logits[0], xy, n) for m,xy,n in zip(maps, run.model.proposals, run.model.counts)], sample.duration, best[0], sample.query)
+    first = np.cumsum([0] + [len(xy) for xy in run.model.proposals])
+    for j,(ax,xy,n) in enumerate(zip(axes, run.model.proposals, run.model.counts)):
         unit = sample.duration/n
         if found is not None:
             mine = [int(c) - first[j] for c in found.cell[0] if first[j] <= c < first[j+1]]

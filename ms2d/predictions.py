@@ -10,7 +10,7 @@ import json, unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
-from .core import few, label, need_file, number, Parameters, parse_json, replacing, sentence, shown, stem
+from .core import bare, few, label, need_file, number, Parameters, parse_json, replacing, sentence, shown
 from .core import text_lines, writable
 from .dataset import DATASETS
 from .overlap import _flat, _flaws, _windows
@@ -40,8 +40,7 @@ def write_predictions(
 def _key(vid, query):
     "What stays the same of a video and a sentence when systems rewrite them"
     words = ' '.join(tokenize(query)) or ' '.join(unicodedata.normalize('NFC', query).lower().split())
-    name = stem(vid or '')
-    return name.removeprefix('v_') or name, words
+    return bare(vid or ''), words
 
 @dataclass
 class Line:

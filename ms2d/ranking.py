@@ -16,36 +16,36 @@ def refine_ends(
     s:Tensor, # row scores of one video (T,)
     moments:Tensor, # start and end, in rows, any fraction (n, 2)
     reach:float, # how far an end may move, in rows; rounded up
-    power:float=.5, # p of `span_scores`
+    length_exponent:float=.5, # p of `span_scores`
 )->Tensor: # start and end, whole rows (n, 2), 0 <= start < end <= T
     "Move the ends of moments to the row boundaries nearby between which the score is highest"
     near,n,r = moments.round().long(),len(s),math.ceil(reach)
     move = torch.arange(-r, r+1, device=s.device)
     first,last = (near[:,0,None] + move).clamp(0, n-1),(near[:,1,None] + move).clamp(1, n) - 1
     pairs = torch.stack(torch.broadcast_tensors(first[...,None], last[:,None]), -1).flatten(1, 2)  # cells (n, (2r+1)^2, 2)
-    score = span_scores(s[None], pairs.flatten(0, 1), power=power).view(pairs.shape[:2])
+    score = span_scores(s[None], pairs.flatten(0, 1), length_exponent=length_exponent).view(pairs.shape[:2])
     best = score.masked_fill(pairs[...,0] > pairs[...,1], -torch.inf).argmax(1)
     return pairs[torch.arange(len(pairs)), best] + torch.tensor([0, 1], device=s.device)
 
 # %% ../nbs/34_ranking.ipynb #c06
 def rank_moments(
-    belief:torch.Tensor, # how good each moment of all scales is, 0..1 (Q, M), from `MS2D.belief`
+    expected_iou:torch.Tensor, # how good each moment of all scales is, 0..1 (Q, M), from `MS2D.expected_iou`
     logits:torch.Tensor, # their scores (Q, M)
     where:np.ndarray, # their start and end, s (Q, M, 2), or (M, 2) for one video
     scale:np.ndarray, # their scales (M,)
     iou:float, # suppress above this temporal IoU
     top:int=5, # moments a query
-    told:torch.Tensor|None=None, # what is told of each, 0..1 (Q, M), from `MS2D.confidence`; None: as `belief`
+    told:torch.Tensor|None=None, # what is told of each, 0..1 (Q, M), from `MS2D.confidence`; None: as `expected_iou`
     place:callable=lambda q, spans: spans, # query number, spans (n, 2), s -> the same with their ends where they are shown
 )->list: # one array (n, 4) a query: start and end in s, score 0..1, scale; best first
     "The best moments of each query, over all scales; no two of them have a temporal IoU above `iou`"
     out = []
-    where = np.broadcast_to(where, (len(belief), *where.shape[-2:]))
-    told = (belief if told is None else told).double().numpy()
-    for q,(b,logit) in enumerate(zip(belief.numpy(), logits.numpy())):
+    where = np.broadcast_to(where, (len(expected_iou), *where.shape[-2:]))
+    told = (expected_iou if told is None else told).double().numpy()
+    for q,(b,logit) in enumerate(zip(expected_iou.numpy(), logits.numpy())):
         lead = b.argmax()
         order = np.argsort(-logit, kind='stable')
-        # one answer should hedge; the ones after it are other places, and those are peaks of the score
+        # one answer may speak for several; the ones after it are other places, and those are peaks of the score
         order = np.concatenate([[lead], order[order != lead]])
         n = 100*(top - 1) + 1                                          # so many are placed first; more only where they are not enough
         while True:
@@ -70,7 +70,7 @@ def verdict(
     with torch.no_grad():
         maps = model(batch['clips'], batch['tokens'], batch['lengths'])
         logits = torch.cat([m.logits for m in maps], 1)
-        return maps, logits, model.belief(logits, where, model.overlap()), where
+        return maps, logits, model.expected_iou(logits, where, model.overlap()), where
 
 def best_moments(
     model, # `ms2d.model.MS2D`
@@ -82,9 +82,9 @@ def best_moments(
     top:int=5, # moments a query
 )->list: # one array (n, 4) a query, as `rank_moments` gives it
     "The answers of a model, the ends on feature rows where the model places them there"
-    belief,told = (f(logits, where, overlap) for f in (model.belief, model.confidence))
+    expected_iou,told = (f(logits, where, overlap) for f in (model.expected_iou, model.confidence))
     place = dict(place=lambda q, spans: model.refine(spans, *video(q))) if model.cfg.refine else {}
-    return rank_moments(belief, logits, where.double().numpy(), scale, model.cfg.nms, top, told, **place)
+    return rank_moments(expected_iou, logits, where.double().numpy(), scale, model.cfg.nms, top, told, **place)
 
 # %% ../nbs/34_ranking.ipynb #c06e
 def short_list(
@@ -97,7 +97,7 @@ def short_list(
 )->list: # one array (n, 4) a query, as `rank_moments` gives it
     "The best moments of some queries"
     _,logits,_,where = judged
-    scale = np.repeat(np.arange(len(model.cells)), [len(xy) for xy in model.cells])
+    scale = np.repeat(np.arange(len(model.proposals)), [len(xy) for xy in model.proposals])
     samples = [corpus.samples[split][i] for i in index.tolist()]
     with torch.no_grad(): heard = model.alignment.sentence(model.bag(corpus.queries[split].tokens[index])) if model.cfg.refine else None
     # queries of a video stand together

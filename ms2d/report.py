@@ -145,7 +145,7 @@ def write_results(
     cfg,corpus = run.config,run.corpus
     samples = corpus.samples['test']
     write_predictions(run.folder/'predictions.jsonl', predictions, samples)
-    results = dict(title=corpus.title, split=cfg.split, queries=len(samples), convention='standard', seed=cfg.seed, seeds=seeds, repeatable=run.repeatable, **origin(cfg),
+    results = dict(title=corpus.title, split=cfg.split, queries=len(samples), protocol='standard', seed=cfg.seed, seeds=seeds, repeatable=run.repeatable, **origin(cfg),
         training_seconds=round(run.seconds, 1), parameters=run.parameters, data=corpus.summary, validation=corpus.note, words=corpus.coverage,
         config=dataclasses.asdict(cfg), tables=tables)
     save_results(results, run.folder)

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 from fastcore.basics import patch
 from .core import SUFFIXES
-from .heads import video_match
-from .learner import evenly
+from .heads import video_text_score
+from .learner import spread_indices
 from .extraction import extract, Extraction, find_videos
 from .search import _at_least_one, Encoded, Searcher
 
@@ -26,31 +26,31 @@ def _match(self:Retriever, video, heard): # an `Encoded`, a `Heard` of Q sentenc
     "How well sentences fit a video as a whole"
     if not self.cfg.align: raise ValueError("this model has no alignment (preset poster, or align=False), which alone compares videos: train with align=True")
     seen = video.seen[self.model.middle]
-    with torch.no_grad(): m = video_match(seen.clips, heard.sentence, self.model.alignment.log_scale).mean(0)[:,0]
+    with torch.no_grad(): m = video_text_score(seen.clips, heard.sentence, self.model.alignment.log_scale).mean(0)[:,0]
     return m + float(np.log(seen.clips.shape[1]/seen.reference))
 
-def _sure(match, usual): # of sentences with a video (Q,), of the sentences that are usual (R,) -> (Q,)
+def _match_probability(match, reference): # of sentences with a video (Q,), of the sentences that are usual (R,) -> (Q,)
     "The chance that a sentence is about this video, when it is about this or another one equally likely"
-    return (match - usual.logsumexp(0) + float(np.log(len(usual)))).sigmoid()
+    return (match - reference.logsumexp(0) + float(np.log(len(reference)))).sigmoid()
 
 @patch
-def usual(self:Retriever,
+def reference(self:Retriever,
     video:Encoded,
 )->torch.Tensor: # (R,)
     "How well the sentences that the checkpoint keeps fit a video"
     if not self.others: raise ValueError(f"{self.run} was written by another version of ms2d, which kept no sentences to compare with: train again")
-    if self._heard is None: self._heard = self.hear(self.others)
+    if self._heard is None: self._heard = self.encode_text(self.others)
     return self._match(video, self._heard)
 
 @patch
-def sure(self:Retriever,
+def match_probability(self:Retriever,
     video:str|Path|np.ndarray|Encoded, # as for `search`
     query:str, # what to look for
     duration:float=0., # of the video, s; 0: the file's own, or from the rows and their rate
 )->float: # 0..1; about .5 where the sentence fits like one about another video
     "The chance that `query` is about `video`, when it is about this or another one equally likely"
-    heard,video = self.hear([query]),video if isinstance(video, Encoded) else self.encode(video, duration)
-    return float(_sure(self._match(video, heard), self.usual(video)))
+    heard,video = self.encode_text([query]),video if isinstance(video, Encoded) else self.encode(video, duration)
+    return float(_match_probability(self._match(video, heard), self.reference(video)))
 
 # %% ../nbs/65_retrieval.ipynb #c43a
 @patch
@@ -59,7 +59,7 @@ def own_and_foreign(self:Retriever,
     most:int=400, # of them at most
 )->tuple[np.ndarray, np.ndarray, list]: # `sure` (2 Q,); 1 for the own video, 0 for a foreign one (2 Q,); the videos
     "How sure the model is of queries about their own and about one foreign video"
-    some = [samples[i] for i in evenly(len(samples), most).tolist()]
+    some = [samples[i] for i in spread_indices(len(samples), most).tolist()]
     length = {s.vid: s.duration for s in some}
     videos = [*length]
     if len(videos) < 2: raise ValueError("one video alone has no foreign one")
@@ -68,15 +68,15 @@ def own_and_foreign(self:Retriever,
     told = {}
     for v in videos:                                                                # each is looked at once
         mine = [q for w,q in asked if w == v]
-        match = self._match(e := self.encode(v, length[v]), self.hear(mine))
-        told |= {(v, q): x for q,x in zip(mine, _sure(match, self.usual(e)).tolist())}
+        match = self._match(e := self.encode(v, length[v]), self.encode_text(mine))
+        told |= {(v, q): x for q,x in zip(mine, _match_probability(match, self.reference(e)).tolist())}
     return np.array([told[a] for a in asked]), np.arange(len(asked)) % 2 == 0, [v for v,_ in asked]
 
 # %% ../nbs/65_retrieval.ipynb #c45
 class Indexed(NamedTuple):
     "A video of the library"
     video: Encoded
-    usual: torch.Tensor # from `Retriever.usual` (R,)
+    reference: torch.Tensor # from `Retriever.reference` (R,)
 
 @patch
 def _extracted(self:Retriever, videos, features, workers, say): # -> name -> why it was left out, '' if it was not
@@ -106,7 +106,7 @@ def index(self:Retriever,
     self.library,rows = {},[]
     for k,(name,problem) in enumerate(wanted.items(), 1):
         try:
-            if not problem: self.library[name] = Indexed(e := self.encode(name), self.usual(e))
+            if not problem: self.library[name] = Indexed(e := self.encode(name), self.reference(e))
         except (ValueError, OSError) as err: problem = str(err)
         rows.append(dict(video=name, seconds=self.library[name].video.duration if name in self.library else np.nan, problem=problem))
         say(f'{k}/{len(wanted)} {name}: {problem or "looked at"}')
@@ -123,12 +123,12 @@ def search_all(self:Retriever,
     import pandas as pd
     if not self.library: raise ValueError("no video is indexed yet: call index(FOLDER) first")
     _at_least_one(top)
-    heard = self.hear([query])
-    sure = {v: float(_sure(self._match(x.video, heard), x.usual)) for v,x in self.library.items()}
+    heard = self.encode_text([query])
+    sure = {v: float(_match_probability(self._match(x.video, heard), x.reference)) for v,x in self.library.items()}
     rows = []
     # no moment scores above its video's best, so the best `top` moments are in the best `top` videos
     for v in sorted(sure, key=sure.get, reverse=True)[:top]:
         found = self.answer(self.library[v].video, heard, top)[0]
-        rows += [(v, start, end, sure[v]*belief/found[0,2], int(scale)) for start,end,belief,scale in found]
+        rows += [(v, start, end, sure[v]*expected_iou/found[0,2], int(scale)) for start,end,expected_iou,scale in found]
     rows = sorted(rows, key=lambda r: -r[3])[:top]
     return pd.DataFrame(rows, columns=['video', 'start', 'end', 'score', 'scale'])

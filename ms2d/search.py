@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import NamedTuple
 from fastcore.basics import patch
 from .core import few, need_file, number, project_root, sentence, shown, SUFFIXES
-from .features import _beside, checked_facts, describe, open_features, read_rows, same_encoder
+from .features import _amount, _beside, checked_facts, describe, open_features, read_rows, same_encoder, taken_rate
 from .text import encode_batch, unknown_words, Vocabulary
 from .maps import pool_clips, spans
 from .ranking import best_moments
 from .config import Config
-from .model import Heard, MS2D
-from .checkpoint import newest
+from .model import TextEncoding, MS2D
+from .checkpoint import newest_model
 from .video import Video
 from .encoders import Encoder, open_encoder
 
@@ -48,16 +48,15 @@ def load_model(
 )->Trained:
     "The trained model of a run"
     if not isinstance(run, (str, Path)): raise ValueError(f"run is {shown(run)}: name a run folder")
-    found = newest(Path(run))
+    found = newest_model(Path(run))
     if found is None:
         raise FileNotFoundError(f"{run} holds no trained model (last.ckpt): run `make train`, "
             f"or give the run folder of another training")
-    path,state = found
+    path,state,model = found
     ms2d = state['ms2d']
     cfg = Config(**ms2d['config']).resolved()
     # a run that was interrupted in its alignment stage answers with the best alignment so far, not the last one
     weights = {k.removeprefix('model.'): v for k,v in state['state_dict'].items()} | (ms2d['best'] or {})
-    model = MS2D(cfg, len(weights['norm.mean']), weights['words.weights'], ms2d['known'], ms2d['spoken'])
     model.load_state_dict(weights)
     facts,others = checked_facts(ms2d.get('facts', {}), path),ms2d.get('others', [])
     return Trained(model.eval(), Vocabulary.from_words(ms2d['words']), cfg, facts, others)
@@ -84,18 +83,19 @@ class Searcher:
                 raise ValueError(f"{name} is {shown(x)}: text is needed")
         self.run,(self.model,self.vocab,self.cfg,self.facts,self.others) = run,load_model(run)
         self.features,self.encoder,self.library,self._store,self._opened,self._heard,self._seen = str(features or self.cfg.features),encoder,{},None,None,None,OrderedDict()
+        self._own = None
 
 # %% ../nbs/64_search.ipynb #c12c
 def own_world(
     facts:dict, # of the encoder of some features
-)->Path|None: # None: it is no encoder of a world that is in the project's folder `data`
-    "The embedded world whose encoder this is"
+)->tuple[Path, Encoder]|None: # None: it is no encoder of a world that is in the project's folder `data`
+    "The embedded world whose encoder this is, and that encoder"
     if facts.get('encoder') != 'world': return None
     data = project_root()/'data'
-    for about in [data/'world'/'world.json', *sorted(data.glob('*/world.json'))]:
+    for about in dict.fromkeys([data/'world'/'world.json', *sorted(data.glob('*/world.json'))]):
         try: encoder = open_encoder(f'world:{about.parent}')
         except (FileNotFoundError, ValueError): continue                             # damaged, or of another version: not this one
-        if encoder.checksum == facts['checksum']: return about.parent
+        if encoder.checksum == facts['checksum']: return about.parent, encoder
 
 def _open(what, facts):
     "The encoder `what` with the windows of `facts`"
@@ -120,13 +120,20 @@ def origin(self:Searcher)->dict:
     return self.facts or (self.store.facts if self.features and Path(self.features).exists() else {})
 
 @patch(as_prop=True)
+def own(self:Searcher)->tuple[Path, Encoder]|None:
+    "From `own_world`, looked for once"
+    if self._own is None: self._own = own_world(self.origin)
+    return self._own
+
+# %% ../nbs/64_search.ipynb #c12dn
+@patch(as_prop=True)
 def named(self:Searcher)->str|Encoder:
     "The encoder that may be opened: what the user named, or the project's own"
     if self.encoder: return self.encoder
     if not (facts := self.origin):
         raise ValueError(f"the model of {self.run} does not know what encoder made its features: "
             f"name it, Retriever(run, encoder='tflite:FILE'), or give feature rows")
-    if world := own_world(facts): return f'world:{world}'
+    if self.own: return f'world:{self.own[0]}'
     raise ValueError(f"the model of {self.run} learned from features of {describe(facts)}, "
         f"opened as {shown(facts.get('opened_as', ''), 200)} then. "
         "No encoder is opened because a file names it: if you know this one, "
@@ -138,7 +145,8 @@ def reader(self:Searcher)->Encoder:
     "What makes rows from the frames of a video file: the encoder that made the training features"
     if self._opened is None:
         what = self.named
-        opened = what if isinstance(what, Encoder) else _open(what, self.origin)
+        # the project's own is open: only so is it known to be the right one
+        opened = self.own[1] if not self.encoder else what if isinstance(what, Encoder) else _open(what, self.origin)
         same_encoder(opened.facts, self.origin, f'the model of {self.run}')
         self._opened = opened
     return self._opened
@@ -169,11 +177,12 @@ def rows(self:Searcher,
     elif (path := Path(video)).suffix.lower() in ('.npy', '.npz', '.h5', '.hdf5'):
         rows = read_rows(need_file(path, 'features are looked for there: name another file'))
         said = _beside(path)
-        rate,seconds = rate or said.get('rows_per_second', 0.),said.get('seconds', 0.)
+        rate,seconds = taken_rate(rate, said, str(path)),_amount(said.get('seconds', 0.), 'seconds', str(path))
     elif os.path.isfile(path):
         file = Video(path, tick)
         rows,rate,seconds = self.reader.rows(file.frames(self.reader.rate, self.reader.most)),self.reader.facts['rows_per_second'],file.seconds
     elif path.suffix[1:].lower() in SUFFIXES: need_file(path, f'name a video file (names in {self.features} have no suffix)')
+    elif os.path.lexists(path) and not path.is_dir(): need_file(path, f'name a video file, or a video of {self.features}')
     else: rows,rate,seconds = (f(str(video)) for f in (self.store.rows, self.store.rate, self.store.seconds))
     if rows.ndim != 2 or not rows.size or not np.isfinite(rows).all():
         raise ValueError(f"feature rows are finite numbers (T, D) with T >= 1, got shape {rows.shape}"
@@ -228,7 +237,7 @@ def _look(self:Searcher, rows, rate, duration, times):
     "Rows of a video -> `Encoded`"
     counts = long_counts(self.model.counts, times)
     clips = [self.model.norm(torch.from_numpy(pool_clips(rows, n, duration, rate)))[None] for n in counts]
-    with torch.no_grad(): seen = self.model.see(clips, times if len(counts) > len(self.model.counts) else 1.)
+    with torch.no_grad(): seen = self.model.encode_video(clips, times if len(counts) > len(self.model.counts) else 1.)
     where = torch.cat([spans(s.xy, n, torch.tensor([duration]))[0] for s,n in zip(seen, counts)])
     overlap = self.model.overlap() if counts == self.model.counts else self.model.overlap(where)
     fine = self.model.fine(rows, duration, rate) if self.cfg.refine else None
@@ -238,9 +247,9 @@ def _look(self:Searcher, rows, rate, duration, times):
 
 # %% ../nbs/64_search.ipynb #c19
 @patch
-def hear(self:Searcher,
+def encode_text(self:Searcher,
     queries:list[str], # sentences
-)->Heard:
+)->TextEncoding:
     "All that does not depend on the video; refuses a sentence of which no word is known"
     if not isinstance(queries, list) or not queries:
         raise ValueError(f"queries is {shown(queries)}: a list of sentences is needed")
@@ -249,7 +258,7 @@ def hear(self:Searcher,
     for query,n in zip(queries, lengths.tolist()):
         if len(unknown := unknown_words(self.vocab, query)) == n:
             raise ValueError(f"the model knows none of the words of {query!r} ({few(unknown)}): use other words, or train with vectors that have them")
-    with torch.no_grad(): return self.model.hear(tokens, lengths)
+    with torch.no_grad(): return self.model.encode_text(tokens, lengths)
 
 def _at_least_one(top):
     "Refuse a number of moments that is none"
@@ -259,15 +268,15 @@ def _at_least_one(top):
 @patch
 def answer(self:Searcher,
     video:str|Path|np.ndarray|Encoded, # as for `search`
-    queries:list[str]|Heard, # what to look for
+    queries:list[str]|TextEncoding, # what to look for
     top:int=5, # moments a query
     duration:float=0., # of the video, s; 0: the file's own, or from the rows and their rate
 )->list: # one array (n, 4) a query: start and end in s, score 0..1, scale; best first
     "The moments of `video` that each of some sentences describes"
     _at_least_one(top)
-    heard = queries if isinstance(queries, Heard) else self.hear(queries)
+    heard = queries if isinstance(queries, TextEncoding) else self.encode_text(queries)
     video = video if isinstance(video, Encoded) else self.encode(video, duration)
-    with torch.no_grad(): logits = torch.cat([m.logits for m in self.model.judge(video.seen, heard)], 1)
+    with torch.no_grad(): logits = torch.cat([m.logits for m in self.model.score_moments(video.seen, heard)], 1)
     clip = float(video.where[0,1] - video.where[0,0])                               # the first cell is one clip of the finest scale
     video_of = lambda q: (video.fine, heard.sentence[q], video.duration, clip)
     return best_moments(self.model, logits, video.where, video.overlap, video.scale, video_of, top)
@@ -292,5 +301,5 @@ def maps(self:Searcher,
 )->list: # a scale: logits (M,), cells (M, 2), clips N_j; see `draw_scales`
     "What the model says of every moment"
     video = video if isinstance(video, Encoded) else self.encode(video)
-    with torch.no_grad(): judged = self.model.judge(video.seen, self.hear([query]))
+    with torch.no_grad(): judged = self.model.score_moments(video.seen, self.encode_text([query]))
     return [(m.logits[0], s.xy, int(s.xy.max()) + 1) for m,s in zip(judged, video.seen)]

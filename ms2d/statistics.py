@@ -110,5 +110,5 @@ def seeds_table(
             frame[k] = frame[k].astype(object)
             frame.loc[name,k] = f'{mean[name][k]:.1f} ± {s:.1f}'
     seeds = 'one seed' if len(each) == 1 else f'mean ± sd of {len(each)} seeds'
-    frame.columns.name = f"{title}; {next(iter(mean.values()))['convention']}; {seeds}"
+    frame.columns.name = f"{title}; {next(iter(mean.values()))['protocol']}; {seeds}"
     return frame, mean, sd

@@ -19,7 +19,7 @@ from .config import Config
 from .corpus import Corpus, world_folder
 from .model import build, MS2D
 from .learner import Learner
-from .checkpoint import check_resume, Checked, Keep, newest, SAVED
+from .checkpoint import check_resume, Checked, LastCheckpoint, newest, SAVED
 
 # %% ../nbs/45_training.ipynb #c68
 @dataclass
@@ -59,7 +59,7 @@ def _trainer(cfg, out):
     nodes = int(environ.get('WORLD_SIZE', 1))//int(environ.get('LOCAL_WORLD_SIZE', environ.get('WORLD_SIZE', 1)))   # torchrun's
     # in a stage half of the weights rest; a notebook cannot be started a second time, so there processes are forked
     if cfg.devices*nodes > 1: strategy = 'ddp_notebook_find_unused_parameters_true' if 'get_ipython' in vars(builtins) else 'ddp_find_unused_parameters_true'
-    return L.Trainer(accelerator=cfg.accelerator, devices=cfg.devices, num_nodes=nodes, strategy=strategy, precision=cfg.precision, max_epochs=cfg.epochs, callbacks=[Keep(out)], plugins=[Checked()],
+    return L.Trainer(accelerator=cfg.accelerator, devices=cfg.devices, num_nodes=nodes, strategy=strategy, precision=cfg.precision, max_epochs=cfg.epochs, callbacks=[LastCheckpoint(out)], plugins=[Checked()],
         logger=False, gradient_clip_val=10., enable_progress_bar=False,
         enable_model_summary=False, default_root_dir=out, use_distributed_sampler=False,
         reload_dataloaders_every_n_epochs=1)  # the batches of an epoch depend on its number, also in a resumed run

@@ -7,6 +7,7 @@ __all__ = ['MOST_PIXELS', 'HELD', 'TABLED', 'Video']
 
 # %% ../nbs/61_video.ipynb #c03
 import itertools, numpy as np, torch
+from array import array
 from contextlib import contextmanager, ExitStack
 from math import ceil, floor, inf
 from pathlib import Path
@@ -123,7 +124,11 @@ def _sorted(frames):
             yield t, g
 
 # %% ../nbs/61_video.ipynb #c11a
-def _jump(path, last, t): return ValueError(f"{path}: time stamps jump from {last:.0f} to {t:.0f} s: damaged? Convert it with FFmpeg, or cut it in two")
+def _jump(path, last, t, claimed):
+    "Two stamps that are too far apart"
+    if claimed: return ValueError(f"{path}: time stamps jump from {last:.0f} to {t:.0f} s: damaged? Convert it with FFmpeg, or cut it in two")
+    return ValueError(f"{path}: no new picture from {last:.0f} to {t:.0f} s: a still one, or a damaged clock? The file does not say how long "
+                      f"it is, so neither can be believed: convert it to mp4 with FFmpeg, or cut it in two")
 
 def _still(begin, end, claimed):
     "May one frame be seen that long? A day where the file says how long it is, two hours where that cannot be told"
@@ -138,7 +143,7 @@ def _clocked(stamps, zero, step, path, claimed, last):
             if t is None or not 0 <= t < 60: shift,t = -(t or 0.),0.             # no start is known, or none to be believed
         elif t is None: last += step
         elif t < last - 1: shift,t = shift + last + step - t,last + step          # the clock starts anew
-        elif t - last > 600 and not _still(last, t, claimed): raise _jump(path, last, t)
+        elif t - last > 600 and not _still(last, t, claimed): raise _jump(path, last, t, claimed)
         last = last if t is None else max(t, last or 0.)
         yield t, f
 
@@ -172,25 +177,33 @@ def _run(self:Video, file, stream, frames, zero, about, last=None):
     "Start and end (s) of each frame from here on, and the frame; `last` is None where the file begins"
     step,claimed = 1/_rate(stream), _claim(file, stream)
     kind = file.format.name.split(',')[0]
-    # how long an mp4 is FFmpeg reckons by the order of decoding; what it says of each frame stands in its table
-    known = inf if kind == 'mov' else claimed if kind in TABLED else 0.
+    # how long an mp4 is FFmpeg reckons by the order of decoding; what it says of each frame stands in its table, in a GIF beside the frame
+    known = inf if kind in ('mov', 'gif') else claimed if kind in TABLED else 0.
     self.aspect = float(stream.sample_aspect_ratio or 1)
-    f,heard,seen = None,-inf,0
+    f,heard,gaps = None,-inf,array('d')
     for t,new in _stamped(frames, zero, step, self.path, known, last):
         if self.tick and t >= heard + 1:
             self.tick(t, claimed)
             heard = t
         if f is not None:
             yield t0, t, f
-            seen += 1
+            gaps.append(t - at)
         t0 = 0. if f is None and last is None else t
         f,at = new,t
     if f is None: raise ValueError(f"{self.path}: no frame can be decoded ({about.lost} packets are damaged): copy or download it again")
     if last is not None and not _length(f): raise _Astray
-    end = at + (_length(f) or (at/seen if seen else step))                           # else it is seen as long as the mean frame
-    if end - at > 600 and not _still(at, end, known): raise _jump(self.path, at, end)
+    end = at + (_length(f) or _usual(gaps) or step)
+    if end - at > 600 and not _still(at, end, known): raise _jump(self.path, at, end, known)
     if last is None: self._ended(end, claimed, about.lost)
     yield t0, end, f
+
+# %% ../nbs/61_video.ipynb #c12u
+def _usual(gaps):
+    "How long the last frame is seen where nothing says so, s: as the frames before it, slides and pauses aside; 0: there are none"
+    if not gaps: return 0.
+    gaps = np.asarray(gaps)
+    middle = np.median(gaps)
+    return float(gaps[(gaps >= middle/2) & (gaps <= 2*middle)].mean())
 
 def _rate(stream):
     "Frames a second as the container has it, where it can be believed"

@@ -8,7 +8,7 @@ __all__ = ['tokenize', 'load_vectors']
 # %% ../nbs/12_words.ipynb #c03
 import gzip, numpy as np, re, unicodedata, zlib
 from pathlib import Path
-from .core import need_file, reading
+from .core import kind_of, need_file, reading
 from .features import _FREE, _RATIO, npz_array
 
 # %% ../nbs/12_words.ipynb #c07
@@ -71,6 +71,10 @@ def _spaced(fields, dim):
     "Is what stands before the last `dim` fields more of the word, as in GloVe 840B's 'at name@domain.com'?"
     return len(fields) > dim and _numbers(fields[:-dim]) is None
 
+def _phrase(fields, dim):
+    "Is this the rest of a phrase and its `dim` numbers?"
+    return _spaced(fields, dim) and _numbers(fields[-dim:]) is not None
+
 # %% ../nbs/12_words.ipynb #c22b
 def _lines(f, path, size):
     "Numbered lines of a file of `size` bytes at most, none of which is without end"
@@ -89,9 +93,9 @@ def _text_vectors(f, wanted, dim, said, path, size):
     for n,line in _lines(f, path, size):
         where = f'{path}:{n + first - 1}'
         count += 1
-        if count == 1 and said is None: _width(path, len(_parse(line, len(line.split())-1, where)), dim)
-        word = line.split(None, 1)[0]
-        if word in asked and word not in found and not _spaced(line.split()[1:], dim):
+        word,*fields = line.split()
+        if count == 1 and said is None and not _phrase(fields, dim): _width(path, len(_parse(line, len(fields), where)), dim)
+        if word in asked and word not in found and not _spaced(fields, dim):
             found[word] = _parse(line, dim, where)
         last = line
     whole = last.endswith(b'\n') or len(last.split()) > dim
@@ -143,17 +147,21 @@ def _npz_vectors(path, dim):
     return [w.decode('utf-8', 'backslashreplace') if isinstance(w, bytes) else str(w) for w in words],vectors
 
 # %% ../nbs/12_words.ipynb #c25b
-def _is_text(start):
+def _is_text(start, dim):
     "Are the first bytes of a file behind its header those of a text file?"
-    numbers = start.split(b'\n', 1)[0].partition(b' ')[2]
-    return all(32 <= b < 127 or b in b'\t\r' for b in numbers[:4096])
+    line,end,_ = start.partition(b'\n')
+    if all(32 <= b < 127 or b in b'\t\r' for b in line.partition(b' ')[2][:4096]): return True
+    # other bytes may be the rest of a phrase, as in 'été à Paris', if numbers stand behind it
+    fields = line.split()[1:]
+    if not end and len(start) > 2**15: fields = fields[:-1] # perhaps cut in its middle
+    last = min(dim, 100)
+    return len(fields) >= last and _numbers(fields[-last:]) is not None
 
 def _file_vectors(path, wanted, dim):
     "Vectors of a file in any layout: its content decides which"
-    size = need_file(path).stat().st_size
-    with open(path, 'rb') as f: head = f.read(2)
-    if head == b'PK' or path.suffix == '.npz': return _npz_vectors(path, dim)
-    packed = head == b'\x1f\x8b'
+    size,kind = need_file(path).stat().st_size,kind_of(path)
+    if kind == 'zip': return _npz_vectors(path, dim)
+    packed = kind == 'gzip'
     if packed: size = max(_FREE, _RATIO*size)
     unpack = gzip.open if packed else open
     with reading(path, 'is no file of vectors', 'damaged or cut off? Download it again'), unpack(path, 'rb') as f:
@@ -166,7 +174,7 @@ def _file_vectors(path, wanted, dim):
         if header: _width(path, int(header[2]), dim)
         said = int(header[1]) if header else None
         f.seek(begin)
-        if header and not _is_text(start[begin:]): return _binary_vectors(f, dim, said, path, size)
+        if header and not _is_text(start[begin:], int(header[2])): return _binary_vectors(f, dim, said, path, size)
         return _text_vectors(f, wanted, dim, said, path, size)
 
 # %% ../nbs/12_words.ipynb #c28

@@ -1,7 +1,7 @@
 import os, re, signal, subprocess, sys, time
 from pathlib import Path
 import pytest
-from ms2d.world import make_world
+from ms2d.config import tiny as configuration
 
 @pytest.fixture(scope='session')
 def root(): return Path(__file__).resolve().parent.parent
@@ -14,10 +14,10 @@ def shared(root):
     return folder
 
 @pytest.fixture(scope='session')
-def tiny(root):
+def tiny():
     "A world of 40 training videos, as parameters of a workbook"
-    folder = make_world(root/'data'/'tiny', sizes=(30, 55, 10), steps=60, progress=False)
-    return dict(dataset='activitynet_captions', annotations=str(folder), features=str(folder/'features.hdf5'))
+    cfg = configuration()
+    return dict(dataset=cfg.dataset, annotations=cfg.annotations, features=cfg.features)
 
 @pytest.fixture
 def cluster(tmp_path):

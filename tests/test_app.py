@@ -175,6 +175,64 @@ def test_a_page_that_hears_nothing_asks_once_more_and_then_says_so(app, chromium
     assert page.get_by_label('Video', exact=True).is_visible() and not page.get_by_text('The page did not load').count()
     page.close()
 
+def test_a_question_that_is_lost_is_asked_again_and_done_once(app, chromium):
+    page,lost,sent = chromium.new_page(),[],[]
+    def listen(socket):
+        server = socket.connect_to_server()
+        def forward(message):
+            find = b'"what":"find"' in (message if isinstance(message, bytes) else message.encode())
+            if find and not lost: return lost.append(message)
+            if find: sent.append(message)
+            server.send(message)
+        socket.on_message(forward)
+    page.set_default_timeout(200_000)
+    page.clock.install()
+    page.route_web_socket(re.compile('/channels'), listen)
+    page.goto(app.url)
+    page.get_by_label('Video', exact=True).wait_for()
+    choose(page, 'shapes')
+    page.locator('#ms2d-query').fill('red star')
+    page.get_by_role('button', name='Find').click()
+    while not lost: page.wait_for_timeout(100)
+    assert page.locator('ol button').count()==0
+    page.clock.fast_forward(21_000)
+    page.locator('ol button').first.wait_for()
+    assert len(sent)==1
+    page.close()
+
+LATE = """
+import sys
+from tornado.ioloop import IOLoop
+import ms2d.server as s
+made = s.ZMQChannelsWebsocketConnection.create_stream
+def late(self):
+    made(self)
+    socket = self.channels['iopub'].socket
+    socket.unsubscribe(b'')
+    IOLoop.current().call_later(2, socket.subscribe, b'')
+    self.kernel_manager.execution_state = 'busy'
+s.ZMQChannelsWebsocketConnection.create_stream = late
+s.main(sys.argv[1:])
+"""
+
+def test_the_first_words_of_a_kernel_are_heard(root, app, chromium, tmp_path):
+    "As on a busy machine: the subscription to what the kernel says comes late, and so does the word that it is idle"
+    port,log,heard = free_port(),tmp_path/'log',[]
+    words = [root/'.venv'/'bin'/'python', '-c', LATE, str(port), '-p', 'run', app.folder/'run', '-p', 'videos', app.folder/'videos']
+    process = subprocess.Popen(words, cwd=root, start_new_session=True, stdout=log.open('w'), stderr=subprocess.STDOUT)
+    page = chromium.new_page()
+    page.set_default_timeout(200_000)
+    def listen(socket): socket.on('framereceived', lambda frame: heard.append(frame if isinstance(frame, bytes) else frame.encode()))
+    page.on('websocket', listen)
+    try:
+        page.goto(opened(process, log, port))
+        page.get_by_label('Video', exact=True).wait_for()
+        about_itself = [x for x in heard if b'"execution_state"' in x and b'kernel_info_request' in x]
+        assert about_itself, 'what it says of the first question, by which it is asked about itself'
+    finally:
+        page.close()
+        stop(process)
+
 def test_what_cannot_be_answered_is_said(app, page):
     page.get_by_role('button', name='Find').click()
     message(page, 'Choose or upload a video first.', 'error')

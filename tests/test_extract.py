@@ -6,7 +6,7 @@ import pytest
 from ms2d.features import open_features
 from ms2d.extraction import Extraction, extract
 from ms2d.world import write_video
-from workbooks import ROOT, cells, papermill
+from workbooks import ROOT, cells, papermill, without_kernel
 
 MODULE = '''
 import os, signal, time
@@ -70,7 +70,7 @@ def test_killed_and_begun_again(greys, tmp_path, victims):
 
 def test_on_a_cluster(greys, cluster, tmp_path):
     "The workers of a scheduler that is named do it, none of this machine's own"
-    code,text = papermill(tmp_path/'report.ipynb', notebook='extract', **{**greys, 'workers': 0}, scheduler=cluster[0])
+    code,text = without_kernel(tmp_path/'report.ipynb', notebook='extract', **{**greys, 'workers': 0}, scheduler=cluster[0])
     assert code==0, text[-3000:]
     assert '5 extracted' in said(tmp_path/'report.ipynb')
     whole(greys['features'])

@@ -39,10 +39,10 @@ def queries(folder, test, train=({'vid': 't', 'query': 'a man', 'duration': 30},
     write_lines(folder/'test.jsonl', test)
     return read_annotations('jsonl', folder)
 
-def scored(folder, samples, answers, convention='standard', **how):
+def scored(folder, samples, answers, protocol='standard', **how):
     "R@1 at .5, mIoU and mAP of a file of answers"
     found, notes = read_predictions(write_lines(folder/'p.jsonl', answers, **how), samples)
-    r = evaluate(found, samples, convention)
+    r = evaluate(found, samples, protocol)
     return round(r['R@1 IoU=0.5'], 1), round(r['mIoU'], 1), r.get('mAP')
 
 def hdf5(path, **videos):

@@ -25,19 +25,20 @@ def test_what_is_one_of_our_errors(tmp_path):
     assert 'inside a library' in refusal(raised(lambda: float('x')),
                                          ['x']) and 'KeyError' in refusal(raised(lambda: {}['x']), ['x'])
 
-@pytest.mark.parametrize('signal_, said', [(signal.SIGSTOP, 'hangs'), (signal.SIGKILL, 'died')])
-def test_a_hang_and_a_death_are_faults(tmp_path, monkeypatch, signal_, said):
+@pytest.mark.slow
+def test_a_hang_and_a_death_are_faults(tmp_path, monkeypatch):
     for name in ('HANG', 'MAKING'): monkeypatch.setattr(run, name, 3)
     watch = Watch(Seeds(tmp_path/'seeds').make(), tmp_path/'scratch', tmp_path/'out', 0)
     watch.start()
-    inputs = watch.ask(dict(reader='tacos', round=0))
-    first = next(inputs)
-    os.kill(watch.process.pid, signal_)
-    told = [first, *inputs]
-    assert told[-1]['came'] == 'fault' and said in told[-1]['what']
-    assert (tmp_path/'out'/told[-1]['name']/'fault.json').exists()
-    again = [*watch.ask(dict(reader='tacos',
-                             round=0))]                          # a new process goes on, with the same inputs
-    assert len(again) >= 20 and {k: again[0][k] for k in ('came', 'where', 'bytes')} == {k: first[k]
-        for k in ('came', 'where', 'bytes')}
+    for signal_,said in ((signal.SIGSTOP, 'hangs'), (signal.SIGKILL, 'died')):
+        inputs = watch.ask(dict(reader='tacos', round=0))
+        first = next(inputs)
+        os.kill(watch.process.pid, signal_)
+        told = [first, *inputs]
+        assert told[-1]['came'] == 'fault' and said in told[-1]['what']
+        assert (tmp_path/'out'/told[-1]['name']/'fault.json').exists()
+        # a new process goes on, with the same inputs
+        again = [*watch.ask(dict(reader='tacos', round=0))]
+        same = ('came', 'where', 'bytes')
+        assert len(again) >= 20 and {k: again[0][k] for k in same} == {k: first[k] for k in same}
     watch.stop()

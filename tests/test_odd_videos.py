@@ -17,10 +17,10 @@ def picture(size, i):
     x[...] = 40*i % 256
     return av.VideoFrame.from_ndarray(x, format='rgb24')
 
-def film(path, codec='libx264', pix_fmt='yuv420p', size=(48, 64), ms=(0, 250, 500, 750, 1000, 1250, 1500, 1750), turn=0, start=0, **options):
-    "Eight pictures in 2 s, unless others are asked for; the file is `path`"
+def film(path, codec='libx264', pix_fmt='yuv420p', size=(48, 64), ms=(0, 250, 500, 750, 1000, 1250, 1500, 1750), turn=0, start=0, fps=4, **options):
+    "Eight pictures in 2 s, unless others are asked for; the file is `path`, which says that there are `fps` a second"
     with av.open(str(path), 'w') as out:
-        s = out.add_stream(codec, rate=4, options={'bf': '0', 'g': '4', **options} if codec=='libx264' else options)
+        s = out.add_stream(codec, rate=fps, options={'bf': '0', 'g': '4', **options} if codec=='libx264' else options)
         (s.height, s.width), s.pix_fmt = size, pix_fmt
         base = Fraction(1, 25) if codec.startswith(('mpeg', 'mjpeg')) else Fraction(1, 1000)     # they know few rates
         s.codec_context.time_base = base
@@ -74,7 +74,7 @@ REFUSED = {
     'empty.mp4': ('0 bytes', lambda p,d: p.touch()), 'letter.mp4': ('cannot be read as a video', lambda p,d: p.write_text('Dear Sir,\n'*50)),
     'noise.mkv': ('cannot be read as a video', lambda p,d: p.write_bytes(np.random.default_rng(0).bytes(5000))), 'sound.m4a': ('has no video, only audio', lambda p,d: sound(p)),
     'sound.mp4': ('has no video, only audio', lambda p,d: sound(p)), 'folder.mp4': ('is a folder', lambda p,d: p.mkdir()), 'broken_link.mp4': ('does not exist', lambda p,d: p.symlink_to('gone.mp4')),
-    'gap.ts': ('time stamps jump', lambda p,d: film(p, ms=(0, 250, 3_000_000))),
+    'gap.ts': ('no new picture from 0 to 3000 s', lambda p,d: film(p, ms=(0, 250, 3_000_000))),
     'playlist.mp4': ('cannot be read as a video', lambda p,d: p.write_text(f"#EXTM3U\n#EXTINF:2,\n{film(d/'x.mp4')}\n#EXT-X-ENDLIST\n"))}
 
 def made(name, make, folder):
@@ -260,6 +260,51 @@ def test_a_slide_for_twelve_minutes_with_b_frames(suffix, tmp_path):
     "FFmpeg reckons how long such a file is by the order of decoding: 8 s and not 728"
     v = Video(film(tmp_path/f'slides.{suffix}', ms=(0, 3000, 5000, 725_000, 728_000), bf='2', g='12'))
     assert [round(t0) for t0,_,_ in v.shown()]==[0, 3, 5, 725, 728]
+
+@pytest.mark.parametrize('suffix', ['ts', 'm2ts'])
+def test_a_slide_for_twelve_minutes_where_nothing_says_how_long(suffix, tmp_path):
+    "It may be a damaged clock: refused with that reason, and what the message says helps"
+    path = film(tmp_path/f'slides.{suffix}', ms=(0, 3000, 5000, 725_000, 728_000))
+    with pytest.raises(ValueError, match='no new picture from 5 to 725 s: .*does not say how long it is.*convert it to mp4'): [*Video(path).shown()]
+    with av.open(str(path)) as a, av.open(str(tmp_path/'x.mp4'), 'w') as b:
+        stream = b.add_stream_from_template(a.streams.video[0])
+        for p in a.demux():
+            if p.dts is None: continue
+            p.stream = stream
+            b.mux(p)
+    assert [round(t0) for t0,_,_ in Video(tmp_path/'x.mp4').shown()]==[0, 3, 5, 725, 728]
+
+@pytest.mark.parametrize('suffix', ['ts', 'gif'])
+@pytest.mark.parametrize('ms', [(0,), (0, 2000), (0, 3000, 5000), (0, 3000, 593_000), range(0, 2000, 40)])
+def test_few_frames(suffix, ms, tmp_path):
+    "One picture, slides of less than ten minutes, an ordinary film: in a stream, and in a GIF"
+    path = film(tmp_path/f'x.{suffix}', 'gif', 'rgb8', ms=ms) if suffix=='gif' else film(tmp_path/f'x.{suffix}', ms=ms)
+    assert [round(1000*t0) for t0,_,_ in Video(path).shown()]==[*ms]
+
+def test_a_gif_shows_each_picture_as_long_as_it_says(tmp_path):
+    "655.35 s at most, in steps of 10 ms"
+    from PIL import Image
+    some = [Image.fromarray(np.full((48, 64), 60*i, np.uint8)) for i in range(3)]
+    some[0].save(tmp_path/'x.gif', save_all=True, append_images=some[1:], duration=[1000, 655_350, 640_000])
+    assert [round(t1 - t0, 2) for t0,t1,_ in Video(tmp_path/'x.gif').shown()]==[1, 655.35, 640]
+
+def without_length(path):
+    "A Matroska file that does not say how long a frame is seen"
+    data = path.read_bytes()
+    at = data.index(b'\x23\xe3\x83\x84')                                            # DefaultDuration, 4 bytes: now Void
+    path.write_bytes(data[:at] + b'\xec\x86' + bytes(6) + data[at+8:])
+    return path
+
+PAUSE = [*range(0, 2000, 40), 62_000, 62_040]                                       # 25 frames a second, and a minute of a slide
+@pytest.mark.parametrize('suffix', ['flv', 'mkv', 'ts', 'wmv'])
+@pytest.mark.parametrize('ms,seconds', [(PAUSE, 62.08), (range(0, 2000, 100), 2.), ((0, 95, 203, 297, 405, 500, 602, 698, 803, 900), 1.)])
+def test_the_last_frame_is_seen_as_long_as_the_others(suffix, ms, seconds, tmp_path):
+    "Where the file does not say how long; a pause in the middle does not count"
+    path = film(tmp_path/f'x.{suffix}', 'wmv2' if suffix=='wmv' else 'libx264', ms=ms, fps=25)
+    if suffix=='mkv': without_length(path)
+    video = Video(path)
+    spans = [(t0, t1) for t0,t1,_ in video.shown()]
+    assert len(spans)==len(ms) and abs(video.seconds - seconds)<.0015 and spans[-1][1]==video.seconds
 
 def test_a_slide_for_twelve_minutes(tmp_path):
     path = film(tmp_path/'x.mkv', ms=(0, 250, 720_250, 720_500))

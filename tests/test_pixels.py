@@ -8,7 +8,7 @@ from ms2d.training import train
 from ms2d.world_pictures import render
 from ms2d.world_sentences import script
 from ms2d.world import write_video
-from workbooks import TINY, cells, papermill
+from workbooks import TINY, cells, without_kernel
 
 pytestmark = pytest.mark.timeout(900) # each is a whole workbook with processes of its own
 
@@ -22,7 +22,7 @@ def films(tiny, tmp_path_factory):
 def pixels(tiny, films, folder, **kw):
     "Run the workbook; -> its numbers and its report"
     given = dict(videos=films, encoder=f"world:{tiny['annotations']}", minutes=.2, out=folder/'out') | kw
-    code,text = papermill(folder/'pixels.ipynb', notebook='pixels', **given)
+    code,text = without_kernel(folder/'pixels.ipynb', notebook='pixels', **given)
     assert code==0, text[-3000:]
     return json.loads((folder/'out'/'results.json').read_text()), cells(folder/'pixels.ipynb')
 
@@ -41,8 +41,9 @@ def test_rows_and_moments_of_films(tiny, films, tmp_path):
     assert got['speed']['PyAV, decoding']>got['speed']['rows of world']>1
     assert sum('image/png' in o.get('data', {}) for c in report for o in c.get('outputs', []))==1
 
+@pytest.mark.slow
 def test_without_anything_to_compare_with(tiny, films, tmp_path):
-    got,report = pixels(tiny, films, tmp_path, count=1)
+    got,report = pixels(tiny, films, tmp_path, count=1, minutes=.05)
     said = ''.join(t for c in report for o in c.get('outputs', []) for t in o.get('text', []))
     assert 'nothing to compare with' in said and 'nothing is asked' in said and '1 of 3 videos' in said
     assert 'moments' not in got and 'rows' not in got and got['speed']

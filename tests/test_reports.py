@@ -3,7 +3,7 @@ import json, shutil
 import h5py, numpy as np
 from ms2d.dataset import read_annotations
 from ms2d.metrics import evaluate
-from workbooks import cells, papermill
+from workbooks import cells, without_kernel
 
 def predictions(samples, path, **changes):
     "A foreign file: no qids, the order turned round; the first answers are exact, the rest the first half of the video"
@@ -17,20 +17,20 @@ def test_evaluate_workbook(tiny, tmp_path):
     given = dict(notebook='evaluate', dataset=tiny['dataset'], annotations=tiny['annotations'], out=tmp_path/'eval')
     answers = predictions(samples, tmp_path/'a.jsonl')
     predictions(samples, tmp_path/'bad.jsonl', **{samples[0].qid: [[9, 2, .5]]})
-    code,text = papermill(tmp_path/'bad.ipynb', predictions=tmp_path/'bad.jsonl', **given)
+    code,text = without_kernel(tmp_path/'bad.ipynb', predictions=tmp_path/'bad.jsonl', **given)
     assert code and 'ends before it starts' in text and '[line 1]' in text and "flaws='miss'" in text and not (tmp_path/'eval').exists()
-    code,text = papermill(tmp_path/'eval.ipynb', predictions=tmp_path/'a.jsonl', against=tmp_path/'bad.jsonl', flaws='miss', **given)
+    code,text = without_kernel(tmp_path/'eval.ipynb', predictions=tmp_path/'a.jsonl', against=tmp_path/'bad.jsonl', flaws='miss', **given)
     assert code==0, text[-3000:]
     results = json.loads((tmp_path/'eval'/'results.json').read_text())
     for ruler in ('standard', '2d-tan', 'mmn', 'scn', 'cpl', 'moment-detr'):
-        assert results['tables']['conventions'][ruler]==evaluate(answers, samples, ruler)
+        assert results['tables']['protocols'][ruler]==evaluate(answers, samples, ruler)
     lost = 100/len(samples)                                     # the one query that the other file does not answer
     assert abs(results['tables']['differences'][f"against {tmp_path/'bad.jsonl'}"]['R@1 IoU=0.5']['difference'] - lost)<1e-9
     assert 'matched by video and sentence' in results['notes'][0] and f"evaluated: {results['title']}" in text
     assert results['files']['a.jsonl'] and results['command'].startswith('papermill nbs/evaluate.ipynb') and len(samples)==results['queries']
 
 def test_data_workbook_finds_nothing_wrong_where_nothing_is(tiny, tmp_path):
-    code,text = papermill(tmp_path/'data.ipynb', notebook='data', **tiny)
+    code,text = without_kernel(tmp_path/'data.ipynb', notebook='data', **tiny)
     assert code==0 and '0 wrong' in text, text[-3000:]
     assert sum('image/png' in o.get('data', {}) for c in cells(tmp_path/'data.ipynb') for o in c.get('outputs', []))==2
 
@@ -43,7 +43,7 @@ def test_data_workbook_names_every_fault(tiny, tmp_path):
         for name,rows in ((a, x*[float('nan')]), (b, x*0), (c, x[:,:-1])): del f[name]; f[name] = rows
         f.move(d, 'elsewhere'); f.attrs['rows_per_second'] = 77.
         for v in f.values(): v.attrs.pop('rows_per_second', None)
-    code,text = papermill(tmp_path/'data.ipynb', notebook='data', **{**tiny, 'features': bad}, vectors='nowhere.bin')
+    code,text = without_kernel(tmp_path/'data.ipynb', notebook='data', **{**tiny, 'features': bad}, vectors='nowhere.bin')
     assert code==0, text[-3000:]
     for what in (f'NaN or Inf: {a}', f'zeros for instance: {b}', f'1 videos have {x.shape[1]-1}: {c}', f'have no features: {d}', '77 rows per second are stated', 'nowhere.bin does not exist'):
         assert what in text, what
@@ -55,38 +55,38 @@ def test_data_workbook_goes_on(tiny, tmp_path):
     with h5py.File(odd, 'r+') as f:
         f['README'],f['gone'] = 'who made this',h5py.SoftLink('/nowhere')
         f['test0000'].attrs['rows_per_second'] = np.array([2., 3.])
-    code,text = papermill(tmp_path/'data.ipynb', notebook='data', **{**tiny, 'features': odd})
+    code,text = without_kernel(tmp_path/'data.ipynb', notebook='data', **{**tiny, 'features': odd})
     assert code==0, text[-3000:]
     for what in ('WRONG: 1 videos cannot be read, README: ', 'WRONG: 1 videos cannot be read, gone: ', 'WRONG: rows_per_second: ', 'annotated videos have features', 'of the test queries were not met', '3 wrong'): assert what in text, what
 
     (ann := tmp_path/'ann').mkdir()
     (ann/'train.jsonl').write_text('{"vid": "a"')
     (tmp_path/'torn.hdf5').write_bytes(odd.read_bytes()[:1000])
-    code,text = papermill(tmp_path/'data.ipynb', notebook='data', dataset='jsonl', annotations=ann, features=tmp_path/'torn.hdf5', vectors='nowhere.txt')
+    code,text = without_kernel(tmp_path/'data.ipynb', notebook='data', dataset='jsonl', annotations=ann, features=tmp_path/'torn.hdf5', vectors='nowhere.txt')
     assert code==0, text[-3000:]
     for what in (f'WRONG: annotations: {ann}/train.jsonl:1: not json', f"WRONG: features: {tmp_path/'torn.hdf5'}", 'WRONG: vectors: nowhere.txt does not exist', '3 wrong, 1 odd'): assert what in text, what
 
 def test_data_workbook_with_names_that_are_not_utf8(tiny, tmp_path):
     shutil.copy(tiny['features'], odd := tmp_path/'odd.hdf5')
     with h5py.File(odd, 'r+') as f: f[b'caf\xe9'] = f['test0000'][()]
-    code,text = papermill(tmp_path/'data.ipynb', notebook='data', **{**tiny, 'features': odd})
+    code,text = without_kernel(tmp_path/'data.ipynb', notebook='data', **{**tiny, 'features': odd})
     assert code==0 and 'of the test queries were not met' in text, text[-3000:]
 
 def test_data_workbook_without_annotations(tiny, tmp_path):
-    code,text = papermill(tmp_path/'data.ipynb', notebook='data', dataset='charades_sta', features=tiny['features'])
+    code,text = without_kernel(tmp_path/'data.ipynb', notebook='data', dataset='charades_sta', features=tiny['features'])
     assert code==0 and 'no annotations given' in text and 'fine: width' in text, text[-3000:]
 
 def test_evaluate_gives_the_official_figures_of_qvhighlights(shared, tmp_path):
     "VTG-GPT's answers as its authors publish them: every figure of moment retrieval that the official evaluator prints, to the last digit"
     folder = shared/'data'/'predictions'
-    code,text = papermill(tmp_path/'eval.ipynb', notebook='evaluate', predictions=folder/'vtggpt_qvhighlights_val.jsonl.gz', dataset='qvhighlights',
-                          annotations=shared/'data'/'annotations'/'qvhighlights', split='val', out=tmp_path/'eval')
+    code,text = without_kernel(tmp_path/'eval.ipynb', notebook='evaluate', predictions=folder/'vtggpt_qvhighlights_val.jsonl.gz', dataset='qvhighlights',
+                               annotations=shared/'data'/'annotations'/'qvhighlights', split='val', out=tmp_path/'eval')
     assert code==0 and 'mIoU 54.55, mAP 35.57 (moment-detr)' in text, text[-3000:]
     results = json.loads((tmp_path/'eval'/'results.json').read_text())
     official = json.loads((folder/'vtggpt_qvhighlights_val_metrics.json').read_text())
     retrieval = {part: {k: v for k,v in figures.items() if k.startswith('MR')} for part,figures in official.items() if not part.startswith('HL')}
     assert results['tables']['official']==retrieval and results['queries']==1550
-    assert round(results['tables']['conventions']['moment-detr']['mAP'], 2)==retrieval['full']['MR-mAP']['average']
+    assert round(results['tables']['protocols']['moment-detr']['mAP'], 2)==retrieval['full']['MR-mAP']['average']
     shown = ''.join(''.join(o.get('data', {}).get('text/plain', '')) for c in cells(tmp_path/'eval.ipynb') for o in c.get('outputs', []))
     for part in ('full', 'short', 'middle', 'long'):
         for x in (*retrieval[part]['MR-R1'].values(), *retrieval[part]['MR-mAP'].values(), retrieval[part]['MR-mIoU']): assert f'{x:.2f}' in shown, (part, x)
@@ -94,5 +94,5 @@ def test_evaluate_gives_the_official_figures_of_qvhighlights(shared, tmp_path):
 def test_evaluate_says_in_one_sentence_what_is_no_file_of_predictions(tiny, tmp_path):
     given = dict(notebook='evaluate', dataset=tiny['dataset'], annotations=tiny['annotations'], out=tmp_path/'eval')
     for predictions,why in ((tmp_path, f'{tmp_path} is a folder: give a .jsonl file'), (7, 'write -r predictions 7')):
-        code,text = papermill(tmp_path/'report.ipynb', predictions=predictions, **given)
+        code,text = without_kernel(tmp_path/'report.ipynb', predictions=predictions, **given)
         assert code and why in text and not (tmp_path/'eval').exists(), text[-3000:]

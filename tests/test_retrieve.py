@@ -7,7 +7,7 @@ from ms2d.video import Video
 from ms2d.world_pictures import render
 from ms2d.world_sentences import script
 from ms2d.world import write_video
-from workbooks import ROOT, TINY, cells, papermill
+from workbooks import ROOT, TINY, cells, without_kernel
 
 @pytest.fixture(scope='module')
 def asked(tiny, tmp_path_factory):
@@ -23,7 +23,7 @@ def parts(report, kind): return [''.join(o['data'][kind]) for c in cells(report)
 
 def test_video_and_sentences(asked, tmp_path):
     (tmp_path/'q.txt').write_text('the red star spins\nxyzzy plugh\nthe blue circle frobnicates\nthe red star spins\n')
-    code,text = papermill(tmp_path/'report.ipynb', notebook='retrieve', run=asked/'run', video=asked/'mine.mp4', queries=tmp_path/'q.txt', top=2, out=tmp_path/'out')
+    code,text = without_kernel(tmp_path/'report.ipynb', notebook='retrieve', run=asked/'run', video=asked/'mine.mp4', queries=tmp_path/'q.txt', top=2, out=tmp_path/'out')
     assert code==0, text[-3000:]
     out = tmp_path/'out'
     rows = [*csv.DictReader((out/'moments.csv').open(newline=''))]
@@ -49,7 +49,7 @@ def test_video_and_sentences(asked, tmp_path):
     assert not [o for c in cells(report) for o in c.get('outputs', []) if o.get('name')=='stderr'], 'a report without warnings'
 
 def test_nothing_given_is_a_clip_of_the_world(asked, tiny, tmp_path):
-    code,text = papermill(tmp_path/'report.ipynb', notebook='retrieve', run=asked/'run', out=tmp_path/'out')
+    code,text = without_kernel(tmp_path/'report.ipynb', notebook='retrieve', run=asked/'run', out=tmp_path/'out')
     assert code==0, text[-3000:]
     assert 'test0003.mp4' in said(tmp_path/'report.ipynb') and len(list((tmp_path/'out').glob('*.mp4')))>=5
 
@@ -74,6 +74,6 @@ def test_mistakes_are_told_in_a_sentence_and_cost_nothing(asked, tmp_path):
                            (dict(query='xyzzy'), 'knows none of the words'), (dict(query='...'), 'knows none of the words'), (dict(query='', queries=tmp_path/'none.txt'), 'holds no sentence'), (dict(run=tmp_path), 'make train'),
                            (dict(run=other), 'world of others (weights another'), (dict(encoder=f'world:{tmp_path}'), 'say where that is now'), (dict(top=0), '1 to 1000')]:
         with pytest.raises((ValueError, FileNotFoundError, ImportError), match=re.escape(message)): run_here(**{**good, **change})
-    code,text = papermill(tmp_path/'report.ipynb', notebook='retrieve', **good, vidoe='x')
+    code,text = without_kernel(tmp_path/'report.ipynb', notebook='retrieve', **good, vidoe='x')
     assert code==1 and 'did you mean video' in text
     assert [(p.name, p.read_text()) for p in out.iterdir()]==[('moments.csv', 'of before')]

@@ -1,7 +1,7 @@
 "Text from data is text in every report"
 import nbformat, pandas as pd, pytest
 from strange import EVIL, alive, strange
-from workbooks import TINY, papermill
+from workbooks import TINY, papermill, without_kernel
 
 def text_stays_text(report, ran):
     "The report is whole, shows the names and sentences, and nothing in them is alive"
@@ -22,14 +22,16 @@ def test_what_is_alive_is_found(tmp_path):
 
 def test_text_stays_text_in_data(tiny, tmp_path):
     data,*_ = strange(tiny, tmp_path)
-    text_stays_text(tmp_path/'data.ipynb', papermill(tmp_path/'data.ipynb', notebook='data', **data))
+    text_stays_text(tmp_path/'data.ipynb', without_kernel(tmp_path/'data.ipynb', notebook='data', **data))
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_text_stays_text_in_every_report(tiny, tmp_path):
+    "Each in its own kernel"
     data,videos,folder = strange(tiny, tmp_path)
     run,encoder = folder/'run',f"world:{tiny['annotations']}"
     def report(name, notebook, **given): text_stays_text(tmp_path/f'{name}.ipynb', papermill(tmp_path/f'{name}.ipynb', notebook=notebook, **given))
+    report('data', 'data', **data)
     report('train', 'train', **data, **TINY, out=run)
     report('evaluate', 'evaluate', predictions=run/'predictions.jsonl', against=run/'predictions.jsonl', dataset='jsonl', annotations=data['annotations'], out=folder/'eval')
     report('retrieve', 'retrieve', run=run, video=next(p for p in sorted(videos.iterdir()) if p.stat().st_size>1000), queries=folder/'queries.txt', encoder=encoder, out=folder/'found')

@@ -1,7 +1,8 @@
 "What the tool chain breaks silently"
 import ast, json, re, sys
 from pathlib import Path
-import pytest
+import nbformat, pytest
+import nbdev.test
 from nbdev.config import get_config
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -64,10 +65,8 @@ def imported(text):
 
 @pytest.mark.parametrize('name', [n for n in NOTEBOOKS if number(n) is not None])
 def test_notebook_imports_only_from_those_before(name):
-    "The appendix alone, the embedded world, may be used by any: it knows nothing of the rest but the core"
-    used,mine = {m for c in exported(NOTEBOOKS[name]) for m in imported(source(c)) if m in NUMBERS},number(name)
-    assert not [m for m in used if NUMBERS[m] > mine and (NUMBERS[m] < 90 or mine >= 90)]
-    if mine >= 90: assert not [m for m in used if 9 < NUMBERS[m] < 90]
+    used = {m for c in exported(NOTEBOOKS[name]) for m in imported(source(c)) if m in NUMBERS}
+    assert not [m for m in used if NUMBERS[m] > number(name)]
 
 def test_imported_sees_every_form():
     text = 'from ms2d import a\nfrom ms2d.b import x\ndef f():\n    import ms2d.c as c\nimport torch'
@@ -96,3 +95,42 @@ def test_module_imports_where_there_is_only_torch(name):
 def test_at_the_top_sees_every_form(): assert list(at_the_top('import a.b, c\nfrom d.e import f\ndef g(): import h'))==['a', 'c', 'd']
 
 def test_parameters_tag_survives_nbdev_clean(): assert 'tags' in get_config().allowed_cell_metadata_keys.split()
+
+@pytest.fixture
+def collected(request):
+    "A function: what pytest makes of a notebook, by the path"
+    def collect(path):
+        [nb] = request.session.ihook.pytest_collect_file(file_path=path, parent=request.session)
+        return nb, [*nb.collect()]
+    return collect
+
+@every_notebook
+def test_pytest_runs_the_cells_that_nbdev_test_runs(name, collected, request, monkeypatch):
+    "`make test` leaves nbdev_test to `make nbdev`"
+    theirs = []
+    class Shell:
+        "Notes what it is asked to run"
+        def __init__(self, path): pass
+        def run_all(self, nb, exc_stop, preproc): theirs.extend(c.source for c in nb.cells if not preproc(c))
+    monkeypatch.setattr(nbdev.test, 'CaptureShell', Shell)
+    path,flags = ROOT/'nbs'/f'{name}.ipynb',['slow']*request.config.getoption('--slow')
+    assert nbdev.test.test_nb(path, skip_flags=get_config().tst_flags.split(), force_flags=flags)[0]
+    nb,checks = collected(path)
+    ours = [c.source for c in nb.cells if not nb.skips(c)] if checks else []
+    assert ours==[s for s in theirs if s.strip()]
+    assert bool(checks)!=is_workbook(NOTEBOOKS[name])
+    # the last check brings what is below it
+    if checks: assert checks[-1].end==len(nb.cells)
+
+def test_every_cell_that_breaks_is_a_test_that_fails(collected, tmp_path):
+    sources = ['x = 1', 'assert x==1', 'x += 1', '#| slow\n1/0', 'assert x==2', '#| eval: false\n1/0', '1/0']
+    cells = [nbformat.v4.new_code_cell(s) for s in sources]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path/'broken.ipynb')
+    whole = collected(ROOT/'nbs'/'01_core.ipynb')[0]
+    nb = type(whole).from_parent(whole.session, path=tmp_path/'broken.ipynb')
+    first,last = nb.collect()
+    nb.setup()
+    first.runtest()
+    with pytest.raises(Exception, match='ZeroDivisionError') as e: last.runtest()
+    assert type(e.value).__name__=='CellFailed'
+    nb.teardown()

@@ -1,21 +1,31 @@
 "Training as a cluster starts it: processes of their own, killed and resumed, and two that share their batches"
-import hashlib, json, os, signal, socket, subprocess, sys, time
+import hashlib, json, os, re, signal, socket, subprocess, sys, time
 from pathlib import Path
 import pytest, torch
+from ms2d import corpus
 from ms2d.config import Config
 from ms2d.corpus import Corpus
 from ms2d.model import build
 from ms2d.checkpoint import newest
+from ms2d.training import main
 from ms2d.core import project_root
-from workbooks import TINY, papermill
+from workbooks import TINY, Forked, papermill, without_kernel
 
 @pytest.fixture
 def given(tiny): return {**tiny, **TINY, 'epochs': 6, 'updates': 8}
 
-def start(tmp_path, name, *options, **parameters):
-    "A training process, its run folder in tmp_path/name"
+def words(tmp_path, name, options, parameters):
+    "A command line of ms2d.training, its run folder in tmp_path/name"
     (tmp_path/f'{name}.json').write_text(json.dumps(dict(parameters, out=str(tmp_path/name))))
-    return subprocess.Popen([sys.executable, '-m', 'ms2d.training', '--config', str(tmp_path/f'{name}.json'), *options], cwd=project_root(),
+    return ['--config', str(tmp_path/f'{name}.json'), *options]
+
+def start(tmp_path, name, *options, **parameters):
+    "A training process, which finds everything imported"
+    return Forked(main, words(tmp_path, name, options, parameters))
+
+def start_script(tmp_path, name, *options, **parameters):
+    "A training process as a cluster starts it"
+    return subprocess.Popen([sys.executable, '-m', 'ms2d.training', *words(tmp_path, name, options, parameters)], cwd=project_root(),
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
 
 def finish(process):
@@ -44,8 +54,8 @@ def test_killed_twice_and_resumed_is_as_never_killed(given, tmp_path):
 def test_two_processes_learn_what_one_does(given, tmp_path):
     "Same gradients as one process with the joined batch: without random words and candidates, the same weights but for rounding"
     # few updates, as rounding grows; relative=False, as otherwise rounding alone moves the bias of the score
-    calm = dict(given, explore=0., hide=0., relative=False, epochs=3, updates=4)
-    for n in (1, 2): finish(start(tmp_path, f'on{n}', devices=n, **calm))
+    calm = dict(given, random_proposals=0., word_mask_prob=0., centre_logits=False, epochs=3, updates=4)
+    for n,begin in ((1, start), (2, start_script)): finish(begin(tmp_path, f'on{n}', devices=n, **calm))
     one,two = weights(tmp_path/'on1'),weights(tmp_path/'on2')
     apart = max(float((one[k].float() - two[k].float()).abs().max()) for k in one)
     moved = max(float((one[k] - v).abs().max()) for k,v in weights_at_the_start(calm).items())
@@ -57,9 +67,10 @@ def by_two(tiny, tmp_path_factory):
     "Parameters, and the run folder of two processes that a script started"
     short = {**tiny, **TINY, 'updates': 4}
     folder = tmp_path_factory.mktemp('by_two')
-    finish(start(folder, 'script', devices=2, **short))
+    finish(start_script(folder, 'script', devices=2, **short))
     return short, folder/'script'
 
+@pytest.mark.slow
 def test_two_machines_learn_what_two_processes_do(by_two, tmp_path):
     "torchrun on two machines, here two names of one, with a process each"
     short,script = by_two
@@ -72,6 +83,7 @@ def test_two_machines_learn_what_two_processes_do(by_two, tmp_path):
     for n in nodes: finish(n)
     assert equal(weights(tmp_path/'many'), weights(script))
 
+@pytest.mark.slow
 def test_two_processes_in_a_notebook(by_two, tmp_path):
     "The workbook forks them; the same weights, and every query is answered once"
     short,script = by_two
@@ -98,7 +110,7 @@ def wait_for(condition, process, seconds=120):
 
 def test_ended_by_sigterm_is_not_finished(given, tmp_path):
     "143, the last epoch's checkpoint whole, and a resumed run ends where an undisturbed one does"
-    process = start(tmp_path, 'run', **dict(given, epochs=400))
+    process = start_script(tmp_path, 'run', **dict(given, epochs=400))
     wait_for((tmp_path/'run'/'previous.ckpt').exists, process)
     process.terminate()
     out,_ = process.communicate(timeout=60)
@@ -120,7 +132,6 @@ NAUGHTY = ['', '[]', '3', 'null', '{"lr": NaN}', '{"lr": 1e999}', '{"seed": 1' +
     '{"preset": {}}', '{"out": "a\\u0000b"}', '{"out": "\\ud800"}', '{"\\ud800": 1}', '{"epochs": "3"}', '{"heads": 100000}', '\udcff\udcfe', '{"hide": 2}', '{"precision": "x"}', '{"dataset": "tacos"}', '{"seed": 1' + '0'*5000 + '}']
 
 def test_a_config_that_is_none_is_named(tmp_path):
-    from ms2d.training import main
     path = tmp_path/'config.json'
     for text in NAUGHTY:
         path.write_bytes(text.encode('utf-8', 'surrogateescape'))
@@ -142,14 +153,21 @@ def small_disk(tmp_path):
     yield mount
     subprocess.run(['umount', disk], capture_output=True)
 
+def corpus_on(given, folder):
+    "The clips of a training, cached in another folder"
+    made = corpus.cached_clips
+    corpus.cached_clips = lambda *a: made(*a, folder=folder)
+    Corpus(Config(**given).resolved())
+
 @pytest.mark.timeout(600)
 def test_a_full_disk_is_a_sentence(given, small_disk, tmp_path):
     "Clips are refused before they are written; a checkpoint that has no room leaves the one before, which a resumed run goes on from"
     disk = small_disk('200k')
-    code = f"from pathlib import Path\nimport ms2d.training as t\nimport json\nc = t.Config(**{given!r}).resolved()\nmade = t.cached_clips\n" \
-           f"t.cached_clips = lambda *a: made(*a, folder=Path({str(disk/'clips')!r}))\nt.Corpus(c)"
-    r = subprocess.run([sys.executable, '-c', code], cwd=project_root(), capture_output=True, text=True)
-    assert r.returncode==1 and 'the disk is full' in r.stderr.splitlines()[-1] and 'MB are needed' in r.stderr, r.stderr[-2000:]
+    process = Forked(corpus_on, given, disk/'clips')
+    out,_ = process.communicate(timeout=120)
+    last = out.splitlines()[-1]
+    assert process.returncode==1 and f"MB are needed): make room in {disk/'clips'}, or" in last, out[-2000:]
+    assert 'making-' not in last and float(re.search(r'the disk is full \(([\d.]+) MB', last)[1])>0.2, last
     assert [p for p in disk.rglob('*') if p.is_file()]==[]
     whole = start(tmp_path, 'whole', **given)
     finish(whole)
@@ -216,6 +234,6 @@ def test_killed_at_many_moments_the_predictions_are_the_same(given, tmp_path):
         process.wait(60)
         end = time.monotonic() + 30
         while any(Path(f'/proc/{k}').exists() for k in kernels) and time.monotonic()<end: time.sleep(.1)
-        code,text = papermill(tmp_path/'again.ipynb', **dict(long, out=out))
+        code,text = without_kernel(tmp_path/'again.ipynb', **dict(long, out=out))
         assert code==0, text[-3000:]
         assert digest(out)==digest(tmp_path/'whole'), i

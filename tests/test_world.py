@@ -1,12 +1,12 @@
 "Making the embedded world, killed at any moment, by one process or by several"
-import json, os, random, signal, subprocess, sys, time
+import json, os, random, shutil, signal, time
 import pytest
-from ms2d.core import file_hash, project_root
-from ms2d.world import World, is_made, read_about
+from ms2d.core import file_hash
+from ms2d.world import World, is_made, make_world, read_about
+from workbooks import Forked
 
-CODE = "import sys\nfrom ms2d.world import make_world\nif __name__ == '__main__': make_world(sys.argv[1], sizes=(3, 1, 2), steps=6, mp4=2)"
-
-def start(folder): return subprocess.Popen([sys.executable, '-c', CODE, str(folder)], cwd=project_root(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+def make(folder): make_world(str(folder), sizes=(1, 1, 1), steps=2, mp4=1)
+def start(folder): return Forked(make, folder)
 
 def finish(process):
     out,_ = process.communicate(timeout=200)
@@ -14,11 +14,15 @@ def finish(process):
     return out
 
 @pytest.fixture(scope='module')
-def whole(tmp_path_factory):
-    "What an undisturbed world holds: name -> SHA-256"
+def undisturbed(tmp_path_factory):
     folder = tmp_path_factory.mktemp('world')/'w'
     finish(start(folder))
-    return read_about(folder)['files']
+    return folder
+
+@pytest.fixture(scope='module')
+def whole(undisturbed):
+    "What an undisturbed world holds: name -> SHA-256"
+    return read_about(undisturbed)['files']
 
 def the_same(folder, whole):
     "The same files, and no other"
@@ -54,10 +58,9 @@ def test_the_second_maker_waits_for_the_first(whole, tmp_path):
     assert 'is being made by another process' in second and 'making the world' not in second
     the_same(tmp_path/'w', whole)
 
-def test_a_damaged_world_never_answers(whole, tmp_path):
+def test_a_damaged_world_never_answers(undisturbed, whole, tmp_path):
     "A byte flipped, lost or added in any file: it is not the world, and says so"
-    folder = tmp_path/'w'
-    finish(start(folder))
+    folder = shutil.copytree(undisturbed, tmp_path/'w')
     want = {k: v for k,v in json.loads((folder/'world.json').read_text()).items() if k not in ('files', 'mark')}
     assert is_made(folder, want)
     r = random.Random(0)

@@ -4,11 +4,15 @@ const PIECE = 1 << 20
 // TALK: send what is to be done and wait for the `turn` that ends it; true: it was done, or goes on
 const talk = model => {
   const waiting = []
-  let seen = model.get('turn')
-  model.on('change:turn', () => { for (; seen < model.get('turn'); seen++) waiting.shift()?.(['', 'busy'].includes(model.get('kind'))) })
-  // an answer can be lost where a machine is busy: whoever waits asks for the state once more
-  setInterval(() => waiting.length && model.send({what: 'again'}), 20_000)
-  return (message, ...buffers) => new Promise(done => { waiting.push(done); model.send(message, undefined, buffers) })
+  let seen = model.get('turn'), number = 0
+  const send = ({message, buffers}) => model.send(message, undefined, buffers)
+  model.on('change:turn', () => { for (; seen < model.get('turn'); seen++) waiting.shift()?.done(['', 'busy'].includes(model.get('kind'))) })
+  // where a machine is busy, a question or its answer can be lost: whoever waits asks again, and the kernel does once what has the same number
+  setInterval(() => { if (waiting.length) { waiting.forEach(send); model.send({what: 'again'}) } }, 20_000)
+  return (message, ...buffers) => new Promise(done => {
+    waiting.push({done, buffers, message: {...message, number: ++number}})
+    send(waiting.at(-1))
+  })
 }
 const upload = async (file, act, stopped) => {
   for (let at = 0; at === 0 || at < file.size; at += PIECE) {

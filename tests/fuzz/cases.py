@@ -234,7 +234,7 @@ for name,text in {'a list': '[]', 'a number': '5', '0 bytes': '', 'null': 'null'
                   'latin-1': b'{"out": "\xe9"}'}.items():
     add('config', 'refused', name, files(config__json=text))
 add('config', 'right', 'a byte-order mark', files(config__json=b'\xef\xbb\xbf{}'))
-for name in ('lr', 'minutes', 'nms', 'l_min', 'l_max', 'usual', 'trust', 'explore', 'hide', 'warmup',
+for name in ('lr', 'minutes', 'nms', 'l_min', 'l_max', 'usual', 'nll_weight', 'random_proposals', 'hide', 'label_warmup',
              'rows_per_second'):
     for value in (float('nan'), float('inf'), -1.): add('config', 'refused', f'{name} {value}',
                                                         files(config__json={name: value}))

@@ -88,14 +88,14 @@ class Readers:
         return self.good('samples', lambda: read_annotations('activitynet_captions', self.world)['test'])
 
     def predictions(self, flaws, folder, says):
-        from ms2d.protocols import under_all
+        from ms2d.protocols import evaluate_all
         from ms2d.predictions import read_predictions
         answers, notes = read_predictions(only(folder), self.samples, flaws)
         for windows in answers.values(): need(np.isfinite(windows).all(), 'a window is not finite')
         if says: need({q: np.round(w, 9).tolist() for q,
                        w in answers.items() if len(w)} == {q: np.round(w, 9).tolist() for q,w in says.items() if w},
                        'other answers')
-        scores = [x for row in under_all(answers, self.samples).values() for x in row.values() if isinstance(x, float)]
+        scores = [x for row in evaluate_all(answers, self.samples).values() for x in row.values() if isinstance(x, float)]
         need(all(0 <= x <= 100.0001 for x in scores), f'a metric outside 0..100: {scores}')
 
     # parameters
@@ -120,8 +120,8 @@ class Readers:
 
     @property
     def books(self):
-        from ms2d import comparison, extraction, inspection, moments, page, predictions, speed, training
-        return dict(train=training.Config, ablation=comparison.Ablation, extract=extraction.Extraction,
+        from ms2d import comparison, config, extraction, inspection, moments, page, predictions, speed
+        return dict(train=config.Config, ablation=comparison.Ablation, extract=extraction.Extraction,
                     pixels=extraction.Pixels,
             data=inspection.Inspection, retrieve=moments.Retrieval, app=page.App, evaluate=predictions.Evaluation,
             benchmark=speed.Benchmark)
