@@ -65,8 +65,10 @@ def imported(text):
 
 @pytest.mark.parametrize('name', [n for n in NOTEBOOKS if number(n) is not None])
 def test_notebook_imports_only_from_those_before(name):
-    used = {m for c in exported(NOTEBOOKS[name]) for m in imported(source(c)) if m in NUMBERS}
-    assert not [m for m in used if NUMBERS[m] > number(name)]
+    "The appendix alone, the embedded world, may be used by any: it knows nothing of the rest but the core"
+    used,mine = {m for c in exported(NOTEBOOKS[name]) for m in imported(source(c)) if m in NUMBERS},number(name)
+    assert not [m for m in used if NUMBERS[m] > mine and (NUMBERS[m] < 90 or mine >= 90)]
+    if mine >= 90: assert not [m for m in used if 9 < NUMBERS[m] < 90]
 
 def test_imported_sees_every_form():
     text = 'from ms2d import a\nfrom ms2d.b import x\ndef f():\n    import ms2d.c as c\nimport torch'
