@@ -9,6 +9,14 @@ from nbdev.processors import FilterDefaults, add_show_docs, exec_show_docs
 TAGS = {('echo','false'):'remove-input', ('output','false'):'remove-output', ('code-fold','true'):'hide-input',
         ('code-fold','show'):'hide-input', ('warning','false'):'remove-stderr', ('include','false'):'remove-cell'}
 DIRECTIVE = re.compile(r'^#\|\s*([\w-]+):\s*(.*?)\s*$', re.M)
+ALT = 'fig-alt' # `#| fig-alt: WORDS` tells what a picture shows, one line for each picture of a cell
+
+TAKEN = ('search', 'genindex') # pages of Sphinx's own
+
+def page(stem):
+    "The name of a notebook's page: without its number, and none of Sphinx's own"
+    name = re.sub(r'^\d+_', '', stem)
+    return f'{name}-module' if name in TAKEN else name
 
 def is_export(cell): return cell.cell_type=='code' and bool({'export', 'exports', 'exporti'} & cell.directives_.keys())
 def is_show_doc(cell): return cell.cell_type=='code' and re.search(r'^show_doc\(', cell.source, re.M)
@@ -48,8 +56,8 @@ class Filter(FilterDefaults):
 
 def links(text, site):
     "Point links to the published site, and to numbered notebooks, at the page of this build"
-    def local(m): return f'({m[1]}.ipynb#{make_id(m[2])})'
-    text = re.sub(r'\]\(\d+[a-z]?_(\w+\.ipynb)', r'](\1', text)
+    def local(m): return f'({page(m[1])}.ipynb#{make_id(m[2])})'
+    text = re.sub(r'\]\((\d+[a-z]?_\w+)\.ipynb', lambda m: f']({page(m[1])}.ipynb', text)
     return re.sub(rf'\({re.escape(site)}/([\w/-]+)\.html#([\w.]+)\)', local, text)
 
 def api(cell, site):
@@ -58,6 +66,68 @@ def api(cell, site):
     md = re.sub(r'^---\n\n|\[source\]\(.*?\)\{.*?\}\n\n|\*Call self as a function\.\*', '', md)
     md = re.sub(r'(?<=^```python\n)def (?=[A-Z])', 'class ', md, flags=re.M)
     return links(md, site)
+
+def is_picture(output): return any(kind.startswith('image/') for kind in output.get('data', {}))
+
+def drawers(folder):
+    "What each function of the package that draws says of its picture: the first sentence of its docstring"
+    told = {}
+    for path in sorted(folder.glob('*.py')):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef) and node.name.startswith('draw_'):
+                told[node.name] = (ast.get_docstring(node) or '').split('; returns')[0]
+    return told
+
+def calls(source):
+    "Every call in a cell, and the name of what is called"
+    try: tree = ast.parse(source)
+    except SyntaxError: return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call): yield node, getattr(node.func, 'attr', getattr(node.func, 'id', ''))
+
+def titles(source):
+    "The titles that a cell gives its figures as plain text"
+    texts = []
+    for call,name in calls(source):
+        if name in ('set_title', 'suptitle'): texts += call.args[:1]
+        texts += [k.value for k in call.keywords if k.arg=='title']
+    return [t.value for t in texts if isinstance(t, ast.Constant) and isinstance(t.value, str)]
+
+def words_of(cell, heading, told):
+    "Alternative text of each picture of a cell: its directive, or the figure's titles, or who drew it, or its section"
+    n = sum(map(is_picture, cell.outputs))
+    said = [text for key,text in DIRECTIVE.findall(cell.source) if key==ALT]
+    drawn = [told[name] for _,name in calls(cell.source) if told.get(name)]
+    each = said or titles(cell.source) or drawn or [f'A picture of the section "{heading}"']
+    if len(each)==n: return each
+    text = '; '.join(dict.fromkeys(each))
+    return [text if n==1 else f'{text} ({k} of {n})' for k in range(1, n+1)]
+
+def with_words(cell, heading, told):
+    "A cell as one or more, each with one picture at most, which has its alternative text"
+    if cell.cell_type!='code' or not any(map(is_picture, cell.outputs)): return [cell]
+    parts = []
+    for text in words_of(cell, heading, told):
+        part = mk_cell(cell.source if not parts else '', 'code')
+        part.directives_ = cell.directives_ if not parts else {}
+        part.metadata.update(mystnb=dict(image=dict(alt=text)), tags=['remove-input'] if parts else [])
+        part.outputs = []
+        parts.append(part)
+    at = 0
+    for output in cell.outputs:
+        full = any(map(is_picture, parts[at].outputs))
+        if is_picture(output) and full: at += 1
+        parts[at].outputs.append(output)
+    return parts
+
+def described(cells, told):
+    "All cells of a notebook, their pictures with alternative text"
+    heading,out = '',[]
+    for cell in cells:
+        if cell.cell_type=='markdown': heading = ([heading] + re.findall(r'^#+ +(.+)$', cell.source, re.M))[-1]
+        if cell.cell_type=='raw': heading = (yaml.safe_load(cell.source.strip().strip('-')) or {}).get('title', heading)
+        out += with_words(cell, heading, told)
+    return out
 
 def front(text):
     "Title and description of a notebook's first cell, which nbdev made YAML of"
@@ -70,13 +140,24 @@ def convert(cell, site):
     if cell.cell_type=='markdown': return mk_cell(links(cell.source, site), 'markdown')
     if is_show_doc(cell): return mk_cell(api(cell, site), 'markdown')
     if cell.cell_type=='code':
-        options = DIRECTIVE.findall(cell.source)
-        cell.metadata['tags'] = [TAGS[o] for o in options if o in TAGS]
-        if alt := dict(options).get('fig-alt'): cell.metadata['mystnb'] = dict(image=dict(alt=alt))
+        cell.metadata['tags'] = cell.metadata.get('tags', []) + [TAGS[o] for o in DIRECTIVE.findall(cell.source) if o in TAGS]
         cell.source = DIRECTIVE.sub('', cell.source).lstrip('\n')
     return cell
 
-def toctree(pages): return mk_cell('\n'.join(['```{toctree}', ':hidden:', *pages, '```']), 'markdown')
+PARTS = {0: 'Start', 1: 'The task', 2: 'The poster', 3: 'What it grew into', 4: 'Training', 5: 'What it found',
+         6: 'Your videos', None: 'Workbooks', 9: 'Appendix: the embedded world'}
+
+def part(path):
+    "The part of the book that a notebook belongs to: the tens of its number; None for a workbook"
+    return int(path.name[0]) if path.name[0].isdigit() else None
+
+def toctrees(pages):
+    "A cell with the site's menu: the parts of the book, each with its pages in the order of their numbers"
+    lines = []
+    for number,caption in PARTS.items():
+        lines += ['```{toctree}', ':hidden:', f':caption: {caption}', '']
+        lines += [name for name,path in pages.items() if part(path)==number and name!='index'] + ['```', '']
+    return mk_cell('\n'.join(lines), 'markdown')
 
 if __name__=='__main__':
     cfg = get_config()
@@ -84,12 +165,13 @@ if __name__=='__main__':
     out = cfg.config_path/'_proc'/'source'
     shutil.rmtree(out.parent, ignore_errors=True)
     out.mkdir(parents=True)
-    # in the order of their numbers, then the workbooks
-    pages = {re.sub(r'^\d+_', '', p.stem): p for p in sorted(cfg.nbs_path.glob('*.ipynb'), key=lambda p: (not p.name[0].isdigit(), p.name))}
+    told = drawers(cfg.lib_path)
+    pages = {page(p.stem): p for p in sorted(cfg.nbs_path.glob('*.ipynb'))}
     for name,path in pages.items():
         nb = read_nb(path)
         Filter()(nb)
         nb.metadata.pop('widgets', None)                        # the state of widgets, for which a page would fetch scripts from outside
-        nb.cells = [convert(c, site) for c in nb.cells if not c.source.startswith('<!-- WARNING')]
-        if name=='index': nb.cells.append(toctree(p for p in pages if p!='index'))
+        cells = [c for c in nb.cells if not c.source.startswith('<!-- WARNING')]
+        nb.cells = [convert(c, site) for c in described(cells, told)]
+        if name=='index': nb.cells.append(toctrees(pages))
         write_nb(nb, out/f'{name}.ipynb')
