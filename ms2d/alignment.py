@@ -29,7 +29,8 @@ def span_scores(
     length_exponent:float=.5, # p, how much a span's length counts against it, 0..1
 )->Tensor: # a (B, M)
     "By how much each span stands out from its video"
-    xy,n = xy.to(s.device), reference or s.shape[-1]
+    xy = xy.to(s.device)
+    n = reference or s.shape[-1]
     total = F.pad((s - s.mean(-1, keepdim=True)).cumsum(-1), (1, 0))
     length = (xy[:,1] + 1 - xy[:,0]).to(s.dtype)
     return (total[...,xy[:,1]+1] - total[...,xy[:,0]]) / (length**length_exponent * n**(1 - length_exponent))

@@ -14,23 +14,43 @@ from .alignment import span_scores
 LENGTH_EXPONENTS = (.1, .2, .3, .4, .5, .6, .7, .8)
 MEAN_TEXT_SHARES = (0., 1/3, 2/3, 1.)
 
+def _highest(
+    lists:list, # clip scores with one video each, of every scale (Q, N_j)
+    proposals:list, # of every scale (M_j, 2)
+    p:float, # exponent of length
+)->Tensor: # (F+1, Q)
+    "The score of the best span in each video"
+    best = lambda s, xy: span_scores(s, xy, length_exponent=p).amax(-1)
+    rows = []
+    for l in lists: rows.append(torch.stack([best(s, xy) for s,xy in zip(l, proposals)]).amax(0))
+    return torch.stack(rows)
+
+def _wins(
+    highest:Tensor, # own video first (F+1, Q)
+)->Tensor: # (Q,), 0..1; a tie is half a win
+    "How often the own video beats a foreign one"
+    own,*foreign = highest
+    return sum((own > f).double() + (own >= f).double() for f in foreign)/(2*len(foreign))
+
+# %% ../nbs/32_calibration.ipynb #q1
 def calibration(
-    scores, # share of the mean sentence's part that comes off -> F+1 lists: clip scores of sentences with their own video, then with F others, of every scale (Q, N_j)
+    scores, # share of the mean sentence's part that comes off -> F+1 lists: clip scores of sentences
+            # with their own video, then with F others, of every scale (Q, N_j)
     proposals:list, # of every scale (M_j, 2)
     powers:tuple=LENGTH_EXPONENTS, # to choose from
     shares:tuple=MEAN_TEXT_SHARES, # to choose from
 )->tuple[float, float, float]: # p; share; standard deviation of the best score in a foreign video
     "The exponent and the share at which the best span tells the own video from others; reads no time"
-    highest = lambda lists, p: torch.stack([torch.stack([span_scores(s, xy, length_exponent=p).amax(-1) for s,xy in zip(l, proposals)]).amax(0) for l in lists])
-    def wins(lists, p): # (Q,)
-        own,*foreign = highest(lists, p)
-        return sum((own > f).double() + (own >= f).double() for f in foreign)/(2*len(foreign))
     offered = [(p, b) for b in shares for p in powers]
-    won = torch.stack([wins(lists, p) for b in shares for lists in [scores(b)] for p in powers])
+    won = []
+    for b in shares:
+        lists = scores(b)
+        won += [_wins(_highest(lists, proposals, p)) for p in powers]
+    won = torch.stack(won)
     less = won[won.mean(1).argmax()] - won
     z = less.mean(1)/(less.std(1, correction=0)/less.shape[1]**.5).clamp(min=1e-9)
     p,b = ((-z**2/2).softmax(0).cpu() @ torch.tensor(offered).double()).tolist()
-    return p, b, float(highest(scores(b)[1:], p).std())
+    return p, b, float(_highest(scores(b)[1:], proposals, p).std())
 
 # %% ../nbs/32_calibration.ipynb #c21b
 def expected_iou(

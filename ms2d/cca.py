@@ -11,12 +11,48 @@ from torch import Tensor
 from .maps import principal
 from .heads import Alignment
 
-# %% ../nbs/33_cca.ipynb #c26
+# %% ../nbs/33_cca.ipynb #h5
 def _whiten(covariance, shrink):
     "W with W W^T the inverse of the covariance, pulled towards a multiple of the identity"
     variance,u = principal(covariance)
     return u*(variance.clamp(min=0) + shrink*variance.mean()).clamp(min=1e-8).rsqrt()
 
+# %% ../nbs/33_cca.ipynb #h8
+def _canonical(
+    q:Tensor, # centred vectors of training sentences (Q, text_dim)
+    more:Tensor, # d of each, centred (Q, D)
+    clips:Tensor, # clips of all kinds (n, D)
+    shrink:float, # lambda, > 0
+)->tuple[Tensor, Tensor]: # of sentences (text_dim, r), of clips (D, r); the strongest direction first
+    "Canonical directions of both sides, each scaled by the root of its singular value"
+    read = _whiten(q.T @ q/len(q), shrink)
+    look = _whiten(clips.T @ clips/len(clips), shrink)
+    u,s,vt = torch.linalg.svd(read.T @ (q.T @ more/len(q)) @ look, full_matrices=False)
+    root = (s/s[0].clamp(min=1e-8)).sqrt()
+    return read @ u*root, look @ vt.T*root
+
+# %% ../nbs/33_cca.ipynb #h11
+def _varies(
+    s:Tensor, # clip scores (K, N)
+)->float:
+    "Standard deviation over the clips of a video"
+    return float((s - s.mean(-1, keepdim=True)).std(correction=0))
+
+def _balance(
+    alignment:Alignment, # whose cca head has been measured
+    asked:Tensor, # vectors of some sentences (K, text_dim)
+    own:Tensor, # normalised clips of their videos (K, N, D)
+):
+    "Give the cca head a gain by which it varies as much as the learned heads"
+    width = alignment.cca_text.shape[1]
+    clips = alignment.clips(own)
+    sentence = alignment.sentence(asked)
+    alone = (clips[...,-width:] @ sentence[:,-width:,None]).squeeze(-1)
+    alignment.cca_gain.zero_()
+    # one sentence, or all alike: there is nothing to learn
+    if _varies(alone) > 1e-6: alignment.cca_gain.fill_(_varies(alignment.agree(clips, sentence))/_varies(alone))
+
+# %% ../nbs/33_cca.ipynb #c26
 def fit_cca(
     alignment:Alignment, # whose learned heads have been trained
     q:Tensor, # vectors of training sentences (Q, text_dim)
@@ -27,16 +63,9 @@ def fit_cca(
 ):
     "Measure the cca head; its gain goes by what the learned heads say, `mean_text` taken off"
     alignment.cca_centre.copy_(q.mean(0))
-    q,more,every = q - alignment.cca_centre,more - more.mean(0),own.flatten(0, 1)
-    read,look = _whiten(q.T @ q/len(q), shrink),_whiten(every.T @ every/len(every), shrink)
-    u,s,vt = torch.linalg.svd(read.T @ (q.T @ more/len(q)) @ look, full_matrices=False)
-    n,root = min(len(s), alignment.cca_text.shape[1]),(s/s[0].clamp(min=1e-8)).sqrt()
-    alignment.cca_text.zero_()[:,:n].copy_((read @ u*root)[:,:n])
-    alignment.cca_video.zero_()[:,:n].copy_((look @ vt.T*root)[:,:n])
-    varies = lambda s: float((s - s.mean(-1, keepdim=True)).std(correction=0))
-    width = alignment.cca_text.shape[1]
-    clips,sentence = alignment.clips(own),alignment.sentence(asked)
-    alone = (clips[...,-width:] @ sentence[:,-width:,None]).squeeze(-1)
-    alignment.cca_gain.zero_()
-    # one sentence, or all alike: there is nothing to learn
-    if varies(alone) > 1e-6: alignment.cca_gain.fill_(varies(alignment.agree(clips, sentence))/varies(alone))
+    q = q - alignment.cca_centre
+    text,video = _canonical(q, more - more.mean(0), own.flatten(0, 1), shrink)
+    n = min(text.shape[1], alignment.cca_text.shape[1])
+    alignment.cca_text.zero_()[:,:n].copy_(text[:,:n])
+    alignment.cca_video.zero_()[:,:n].copy_(video[:,:n])
+    _balance(alignment, asked, own)

@@ -26,6 +26,11 @@ _VALUES = dict(
     mean_text        = (0.0,      0.0,       0.9,       0.6),
     cca              = (False,    False,     True,      False),
     keep_best        = (True,     True,      False,     False),
+)
+
+# %% ../nbs/40_config.ipynb #p2
+_VALUES |= dict(
+    #                    poster    align      ms2d       supervised
     maps             = (True,     False,     False,     True),
     longest          = (0,        16,        16,        16),
     labels           = ('share',  'mixed',   'mixed',   'iou'),
@@ -60,15 +65,18 @@ class Data(Parameters):
         self.choose(dataset=DATASETS, missing=('error', 'skip'))
         if self.rows_per_second: self.between(rows_per_second=(.001, 1000))
 
-    def needs_both(self)->None:
-        "Raise a readable error where annotations or features are not given"
-        if self.dataset != 'world' and not (self.annotations and self.features):
-            raise ValueError(f"dataset {self.dataset!r} needs `annotations` (a folder) and `features` (a file or folder)")
+# %% ../nbs/40_config.ipynb #p14
+@patch
+def needs_both(self:Data)->None:
+    "Raise a readable error where annotations or features are not given"
+    if self.dataset != 'world' and not (self.annotations and self.features):
+        raise ValueError(f"dataset {self.dataset!r} needs `annotations` (a folder) "
+            "and `features` (a file or folder)")
 
 # %% ../nbs/40_config.ipynb #c13
 @dataclass
-class Method(Data):
-    "What is learned, and how; `None` means: as the preset says"
+class _Size(Data):
+    "What is asked, and how large the model is"
     split: str = 'test' # queries to answer: test, val, or a published list (test-3158; val_1, val_2)
     preset: str = 'ms2d' # ms2d, poster, align or supervised
     scales: int = 3 # N_s, number of temporal scales
@@ -79,6 +87,11 @@ class Method(Data):
     l_max: float = .7 # poster's labels: a share at least as large makes it 0
     dim: int = 128 # d_v, width of map, sentence state and captioner
     layers: int = 1 # convolutions over the map
+
+# %% ../nbs/40_config.ipynb #p7
+@dataclass
+class _Contrast(_Size):
+    "How alignment learns; `None` means: as the preset says"
     components: int|None = None # principal components of the features to keep at most; 0: the features as they are
     align: bool|None = None # alignment loss, and its span score in the cell's score
     heads: int|None = None # H, alignments side by side, whose scores are averaged
@@ -86,6 +99,11 @@ class Method(Data):
     mean_text: float|None = None # beta, share of the mean sentence that comes off; with `calibrate` at most
     cca: bool|None = None # one more head, measured from the moments that were found; reads no time
     keep_best: bool|None = None # answer with the alignment of the best epoch on validation videos, not of the last
+
+# %% ../nbs/40_config.ipynb #p8
+@dataclass
+class Method(_Contrast):
+    "What is learned, and how; `None` means: as the preset says"
     maps: bool|None = None # maps, captioner and pseudo labels
     labels: str|None = None # pseudo labels: 'share' (poster), 'mixed' (NLL and alignment) or 'iou' (READS TIMES)
     nll_weight: float|None = None # weight of the NLL in 'mixed' labels
@@ -127,6 +145,7 @@ RANGES = dict(scales=(1, 16), clips=(1, 65_536), longest=(0, 65_536), top_k=(1, 
     seeds=(1, 1000), devices=(1, 1024), **dict.fromkeys(FRACTIONS, (0, 1)))
 PRECISIONS = '32-true 32 16-mixed bf16-mixed'.split() # features stay what they are, so "true" halves do not fit them
 
+# %% ../nbs/40_config.ipynb #p10
 def moments_of(
     counts:list, # N_j, clips of each scale, finest first
     longest:int, # clips of the longest span of a scale; 0: all, as the coarsest has anyway
@@ -137,36 +156,51 @@ def moments_of(
 
 # %% ../nbs/40_config.ipynb #c16b
 @patch
+def _check_size(self:Config)->None:
+    "Raise a readable error for what the memory cannot hold"
+    value = lambda name: PRESETS[self.preset][name] if getattr(self, name) is None else getattr(self, name)
+    n = moments_of(clip_counts(self.clips, self.scales), value('longest'))
+    if n > 2**20:
+        raise ValueError(f"clips={self.clips}, scales={self.scales} and longest={value('longest')} "
+            f"give a video {n:,} moments: {2**20:,} fit into the memory; "
+            "take fewer clips, more scales or a smaller longest")
+    n = value('heads')*value('align_dim')
+    if n > 2**15:
+        raise ValueError(f"heads={value('heads')} of align_dim={value('align_dim')} are {n:,} columns: "
+            f"{2**15:,} fit into the memory")
+
+# %% ../nbs/40_config.ipynb #p11
+@patch
 def check(self:Config)->None:
     "Raise a readable error for a value that cannot be right"
     Data.check(self)
     self.choose(preset=PRESETS, labels=(None, 'share', 'mixed', 'iou'), caption_from=(None, 'visual', 'fused'))
     self.choose(accelerator=('auto', 'cpu', 'gpu', 'cuda', 'mps', 'tpu'), precision=PRECISIONS)
     self.between(**RANGES)
-    if self.split == 'train': raise ValueError("split is 'train': a model is not tested on the queries it learns from; choose test or val")
+    if self.split == 'train':
+        raise ValueError("split is 'train': a model is not tested on the queries it learns from; choose test or val")
     self.needs_both()
-    counts = clip_counts(self.clips, self.scales)
+    clip_counts(self.clips, self.scales)
     share_labels(torch.ones(1, 1), self.l_min, self.l_max)
     if self.batch_size % self.devices or self.map_batch % self.devices:
-        raise ValueError(f"{self.devices} devices share a batch evenly: batch_size={self.batch_size} and map_batch={self.map_batch} must be multiples of it")
-    value = lambda name: PRESETS[self.preset][name] if getattr(self, name) is None else getattr(self, name)
-    if (n := moments_of(counts, value('longest'))) > 2**20:
-        raise ValueError(f"clips={self.clips}, scales={self.scales} and longest={value('longest')} give a video {n:,} moments: {2**20:,} fit into the memory; "
-                         "take fewer clips, more scales or a smaller longest")
-    if (n := value('heads')*value('align_dim')) > 2**15:
-        raise ValueError(f"heads={value('heads')} of align_dim={value('align_dim')} are {n:,} columns: {2**15:,} fit into the memory")
+        raise ValueError(f"{self.devices} devices share a batch evenly: batch_size={self.batch_size} "
+            f"and map_batch={self.map_batch} must be multiples of it")
+    self._check_size()
 
 # %% ../nbs/40_config.ipynb #c18
 @patch
 def resolved(self:Config)->Config: # every field has a value
     "Fill in what the preset decides"
     preset = {k: v for k,v in PRESETS[self.preset].items() if getattr(self, k) is None}
-    cfg = dataclasses.replace(self, **preset, out=self.out or f"reports/{'train' if self.dataset == 'world' else self.dataset}")
+    folder = 'train' if self.dataset == 'world' else self.dataset
+    cfg = dataclasses.replace(self, **preset, out=self.out or f"reports/{folder}")
     for name in ('cca', 'calibrate', 'expected_iou', 'refine'):
-        if getattr(cfg, name) and not cfg.align: raise ValueError(f"{name} needs align: it goes by alignment's scores")
+        if getattr(cfg, name) and not cfg.align:
+            raise ValueError(f"{name} needs align: it goes by alignment's scores")
     if not (cfg.align or cfg.maps): raise ValueError("align=False and maps=False leave nothing to train")
     return cfg
 
+# %% ../nbs/40_config.ipynb #p13
 @patch
 def repeats(self:Config)->list[Config]: # one a seed; the first keeps `out`, the others have folders in it
     "The runs that `seeds` asks for"

@@ -35,13 +35,26 @@ class Encoder:
 
     def __post_init__(self):
         if self.rate <= 0 or not 1 <= self.stride <= self.window:
-            raise ValueError(f"rate > 0 and 1 <= stride <= window are needed, got rate={self.rate}, window={self.window}, stride={self.stride}")
+            raise ValueError(f"rate > 0 and 1 <= stride <= window are needed, got rate={self.rate}, "
+                             f"window={self.window}, stride={self.stride}")
 
-    @property
-    def facts(self)->dict: # what a feature file says of itself
-        "Name, checksum, frames per second, window, stride, rows per second"
-        return dict(encoder=self.name, checksum=self.checksum, frames_per_second=float(self.rate), window=self.window, stride=self.stride,
-                    rows_per_second=self.rate/self.stride)
+# %% ../nbs/62_encoders.ipynb #c25a
+@patch(as_prop=True)
+def facts(self:Encoder)->dict: # what a feature file says of itself
+    "Name, checksum, frames per second, window, stride, rows per second"
+    return dict(encoder=self.name, checksum=self.checksum, frames_per_second=float(self.rate), window=self.window,
+                stride=self.stride, rows_per_second=self.rate/self.stride)
+
+@patch
+def _call(self:Encoder, frames, n):
+    "The rows of n windows, or what is wrong with them"
+    x = np.asarray(self.encode(np.stack(frames)), np.float32)
+    if x.ndim != 2 or len(x) != n:
+        raise ValueError(f"encoder {self.name}: {len(frames)} frames gave {x.shape}, ({n}, D) is needed: "
+                         f"one row a window of {self.window}, every {self.stride}")
+    if not np.isfinite(x).all():
+        raise ValueError(f"encoder {self.name} gave NaN or Inf: its input is not what it was trained on?")
+    return x
 
 # %% ../nbs/62_encoders.ipynb #c26
 @patch
@@ -49,7 +62,11 @@ def rows(self:Encoder,
     frames, # yields (H, W, 3) uint8, `rate` a second
 )->np.ndarray: # (n, D) float32
     "The feature rows of a video, read as it comes"
-    pad,held,out,T,full = (self.window - self.stride)//2,[],[],0,self.window + (self.batch - 1)*self.stride
+    pad = (self.window - self.stride)//2
+    full = self.window + (self.batch - 1)*self.stride
+    T = 0
+    held = []
+    out = []
     for f in frames:
         held += [f]*(1 if T else 1 + pad)
         T += 1
@@ -58,18 +75,17 @@ def rows(self:Encoder,
             held = held[self.batch*self.stride:]
     if not T: raise ValueError("no frames: a video has at least one")
     left = max(1, floor(T/self.stride + .5)) - len(out)*self.batch
-    if left > 0 and self.short: out += [self._call(held[i:i+self.window], 1) for i in range(0, left*self.stride, self.stride)]
-    elif left > 0:
-        need = self.window + (left - 1)*self.stride
-        out.append(self._call((held + [f]*need)[:need], left))
-    return np.concatenate(out)
+    return np.concatenate(out + (self._rest(held, left) if left > 0 else []))
 
+# %% ../nbs/62_encoders.ipynb #c26r
 @patch
-def _call(self:Encoder, frames, n):
-    x = np.asarray(self.encode(np.stack(frames)), np.float32)
-    if x.ndim != 2 or len(x) != n: raise ValueError(f"encoder {self.name}: {len(frames)} frames gave {x.shape}, ({n}, D) is needed: one row a window of {self.window}, every {self.stride}")
-    if not np.isfinite(x).all(): raise ValueError(f"encoder {self.name} gave NaN or Inf: its input is not what it was trained on?")
-    return x
+def _rest(self:Encoder, held, left):
+    "The last rows, whose windows reach past the end"
+    if self.short:
+        windows = [held[i:i+self.window] for i in range(0, left*self.stride, self.stride)]
+        return [self._call(w, 1) for w in windows]
+    need = self.window + (left - 1)*self.stride
+    return [self._call((held + held[-1:]*need)[:need], left)]
 
 # %% ../nbs/62_encoders.ipynb #c30
 @functools.cache
@@ -84,6 +100,13 @@ def _means(x, m):
     "Of m equal parts of the first axis of (n, A, B); a product with a matrix would round otherwise"
     return sum(share[:,None,None]*x[i] for i,share in zip(*_parts(len(x), m)))
 
+def _turned(f): return f.transpose(0, 1).contiguous()
+
+def _shrunk(f, size):
+    "A picture (n, n, 3), its means over size x size parts: (3, size, size)"
+    return _means(_turned(_means(_turned(f).float(), size)), size).permute(2, 0, 1)
+
+# %% ../nbs/62_encoders.ipynb #c30s
 def square(
     frames:np.ndarray, # (T, H, W, 3) uint8
     size:int, # width and height of the result
@@ -91,28 +114,46 @@ def square(
     "The middle square of each frame, scaled"
     h,w = frames.shape[1:3]
     n = min(h, w)
-    x = torch.from_numpy(frames)[:, (h - n)//2:(h - n)//2 + n, (w - n)//2:(w - n)//2 + n]
-    if n <= size: return F.interpolate(x.permute(0, 3, 1, 2).float(), (size, size), mode='bilinear', align_corners=False)
-    turned = lambda f: f.transpose(0, 1).contiguous()
-    # one frame at a time stays in the cache
-    return torch.stack([_means(turned(_means(turned(f).float(), size)), size).permute(2, 0, 1) for f in x])
+    top = (h - n)//2
+    left = (w - n)//2
+    x = torch.from_numpy(frames)[:, top:top + n, left:left + n]
+    if n > size: return torch.stack([_shrunk(f, size) for f in x])             # one frame at a time stays in the cache
+    x = x.permute(0, 3, 1, 2).float()
+    return F.interpolate(x, (size, size), mode='bilinear', align_corners=False)
 
 # %% ../nbs/62_encoders.ipynb #c31
 def _world(folder, ask):
     "The embedded world's 3D CNN"
     net = World(folder or None).net()
+    stride = FPS//RATE
     def encode(x):
         small = square(x, PIXELS).round().byte().permute(0, 2, 3, 1).contiguous().numpy()
         with torch.inference_mode(): return net(as_input(small[None]))[0][0].T.numpy()
-    if any(v and v != w for v,w in zip(ask, (FPS, FPS, FPS//RATE))): raise ValueError(f"encoder world sees {FPS} frames a second, windows of {FPS}, every {FPS//RATE}: leave rate, window and stride at 0")
-    return Encoder('world', encode, FPS, FPS, FPS//RATE, weights_hash(net.state_dict()), 3*PIXELS, PIXELS, 64)
+    if any(v and v != w for v,w in zip(ask, (FPS, FPS, stride))):
+        raise ValueError(f"encoder world sees {FPS} frames a second, windows of {FPS}, every {stride}: "
+                         "leave rate, window and stride at 0")
+    return Encoder('world', encode, FPS, FPS, stride, weights_hash(net.state_dict()), 3*PIXELS, PIXELS, 64)
 
 # %% ../nbs/62_encoders.ipynb #c34
 def _need(package, extra):
     "A package that only some encoders need"
     try: return importlib.import_module(package)
-    except ImportError as e: raise ImportError(f"encoder {extra} needs the extra [{extra}] ({e}): pip install -e '.[{extra}]' in the project's folder") from None
+    except ImportError as e:
+        raise ImportError(f"encoder {extra} needs the extra [{extra}] ({e}): "
+                          f"pip install -e '.[{extra}]' in the project's folder") from None
 
+def _one_picture(path, given, made):
+    "Names of the input that takes pictures and of the output that is no state"
+    pictures = [k for k,d in given.items() if len(d['shape']) in (4, 5) and d['shape'][-1] == 3]
+    rows = made.keys() - given.keys()
+    if len(pictures) != 1 or len(rows) != 1:
+        raise ValueError(f"encoder tflite: {path} takes {few(list(given))} and gives {few(list(made))}: "
+                         "one input of pictures (..., H, W, 3) and one output are needed")
+    return pictures[0], *rows
+
+def _named(details): return {d['name']: d for d in details}
+
+# %% ../nbs/62_encoders.ipynb #c34a
 class TFLite:
     "A model of LiteRT as a function of one window"
     def __init__(self,
@@ -121,17 +162,17 @@ class TFLite:
         lite = _need('ai_edge_litert.interpreter', 'tflite')
         if not Path(path).is_file(): raise FileNotFoundError(f"encoder tflite: {path} does not exist")
         try: self.net = lite.Interpreter(str(path), num_threads=torch.get_num_threads())
-        except ValueError as e: raise ValueError(f"encoder tflite: {path} is no LiteRT model ({str(e)[:60]}): truncated?") from None
+        except ValueError as e:
+            raise ValueError(f"encoder tflite: {path} is no LiteRT model ({str(e)[:60]}): truncated?") from None
         self.net.allocate_tensors()
-        named = lambda details: {d['name']: d for d in details}
         signed = bool(self.net.get_signature_list())
         self.run = self.net.get_signature_runner() if signed else self.invoke
-        self.given,self.made = (self.run.get_input_details(), self.run.get_output_details()) if signed else (named(self.net.get_input_details()), named(self.net.get_output_details()))
-        pictures,rows = [k for k,d in self.given.items() if len(d['shape']) in (4, 5) and d['shape'][-1] == 3], self.made.keys() - self.given.keys()
-        if len(pictures) != 1 or len(rows) != 1: raise ValueError(f"encoder tflite: {path} takes {few(list(self.given))} and gives {few(list(self.made))}: one input of pictures (..., H, W, 3) and one output are needed")
-        self.image,self.row = pictures[0],*rows
+        self.given = self.run.get_input_details() if signed else _named(self.net.get_input_details())
+        self.made = self.run.get_output_details() if signed else _named(self.net.get_output_details())
+        self.image,self.row = _one_picture(path, self.given, self.made)
         shape = self.given[self.image]['shape']
-        self.size,self.frames = int(shape[-2]),int(shape[1]) if len(shape) == 5 else 1     # pixels of a side; frames of a call
+        self.size = int(shape[-2])                                      # pixels of a side
+        self.frames = int(shape[1]) if len(shape) == 5 else 1           # of a call
 
 # %% ../nbs/62_encoders.ipynb #c35
 @patch
@@ -142,52 +183,77 @@ def invoke(self:TFLite, **inputs):
     return {k: self.net.get_tensor(d['index']) for k,d in self.made.items()}
 
 @patch
+def _taken(self:TFLite, frames):
+    "A window (T, H, W, 3) uint8 as its model takes it, one call after the other"
+    if len(frames) % self.frames:
+        raise ValueError(f"encoder tflite: the model takes {self.frames} frames at a time, "
+                         f"the window has {len(frames)}")
+    shape = self.given[self.image]['shape']
+    kind = self.given[self.image]['dtype']
+    x = square(frames, shape[-2]).round().permute(0, 2, 3, 1).contiguous().numpy()
+    return (x/np.float32(255) if kind == np.float32 else x).astype(kind).reshape(-1, *shape)
+
+# %% ../nbs/62_encoders.ipynb #c35c
+@patch
 def __call__(self:TFLite,
     frames:np.ndarray, # one window (T, H, W, 3) uint8
 )->np.ndarray: # row (D,) float32
     "The row of a window"
-    shape,kind = self.given[self.image]['shape'],self.given[self.image]['dtype']
-    if len(frames) % self.frames: raise ValueError(f"encoder tflite: the model takes {self.frames} frames at a time, the window has {len(frames)}")
-    x = square(frames, shape[-2]).round().permute(0, 2, 3, 1).contiguous().numpy()
-    x = (x/np.float32(255) if kind == np.float32 else x).astype(kind).reshape(-1, *shape)
-    zeros = {k: np.zeros(d['shape'], d['dtype']) for k,d in self.given.items() if k != self.image}
-    state,rows,(scale,zero) = zeros,[],self.made[self.row]['quantization']
+    x = self._taken(frames)
+    state = {k: np.zeros(d['shape'], d['dtype']) for k,d in self.given.items() if k != self.image}
+    rows = []
     for part in x:
         out = self.run(**{self.image: part}, **state)
         rows.append(out[self.row].ravel())
-        state = {k: out[k] for k in zeros}
-    row = rows[-1] if zeros else np.mean(rows, 0)
+        state = {k: out[k] for k in state}
+    row = rows[-1] if state else np.mean(rows, 0)
+    scale,zero = self.made[self.row]['quantization']
     return ((row - zero)*scale if scale else row).astype(np.float32)
 
+# %% ../nbs/62_encoders.ipynb #c35t
 def _tflite(path, ask):
     "A LiteRT model; windows of 6 frames at 3 a second unless others are asked"
-    net,(rate,window,stride) = TFLite(path),ask
+    net = TFLite(path)
+    rate,window,stride = ask
     window = window or 6
-    def encode(x): return [net(x[i:i+window]) for i in range(0, max(1, len(x) - window + 1), stride or window)]
-    return Encoder(f'tflite:{Path(path).name}', encode, rate or 3., window, stride or window, file_hash(path)[:16], 360, net.size, short=net.frames == 1)
+    step = stride or window
+    def encode(x): return [net(x[i:i+window]) for i in range(0, max(1, len(x) - window + 1), step)]
+    name = f'tflite:{Path(path).name}'
+    checksum = file_hash(path)[:16]
+    return Encoder(name, encode, rate or 3., window, step, checksum, 360, net.size, short=net.frames == 1)
 
 # %% ../nbs/62_encoders.ipynb #c38
-LOOKS = ('do_resize', 'size', 'resample', 'do_center_crop', 'crop_size', 'do_rescale', 'rescale_factor', 'do_normalize', 'image_mean', 'image_std', 'do_flip_channel_order')
+LOOKS = ('do_resize', 'size', 'resample', 'do_center_crop', 'crop_size', 'do_rescale', 'rescale_factor',
+    'do_normalize', 'image_mean', 'image_std', 'do_flip_channel_order')
 
 def _about(where, only):
     "What a model's file says of its pixels"
     from transformers.image_processing_base import ImageProcessingMixin
-    try: return ImageProcessingMixin.get_image_processor_dict(where, **only)[0]
-    except OSError: return ImageProcessingMixin.get_image_processor_dict(where, image_processor_filename='video_preprocessor_config.json', **only)[0]
+    read = ImageProcessingMixin.get_image_processor_dict
+    try: return read(where, **only)[0]
+    except OSError: return read(where, image_processor_filename='video_preprocessor_config.json', **only)[0]
 
+def _like_clip(where, said):
+    "CLIP's processor with these settings"
+    import transformers
+    if lack := [k for k in ('size', 'image_mean', 'image_std') if k not in said]:
+        raise ValueError(f"encoder hf:{where}: its preprocessor_config.json does not say {' and '.join(lack)}")
+    return transformers.CLIPImageProcessor.from_dict(dict(do_center_crop='crop_size' in said, **said))
+
+# %% ../nbs/62_encoders.ipynb #c38p
 def _processor(where, only):
     "A model's image processor, which works with Pillow"
     import transformers
     about = _about(where, only)
-    kind = about.get('image_processor_type') or about.get('feature_extractor_type') or about.get('video_processor_type')
+    kinds = ('image_processor_type', 'feature_extractor_type', 'video_processor_type')
+    kind = next(filter(None, map(about.get, kinds)), None)
     more = dict(size=about['crop_size']) if not kind and 'crop_size' in about and 'size' not in about else {}
-    try: return transformers.AutoImageProcessor.from_pretrained(where, use_fast=False, trust_remote_code=False, **only, **more)
+    load = transformers.AutoImageProcessor.from_pretrained
+    try: return load(where, use_fast=False, trust_remote_code=False, **only, **more)
     except (ValueError, OSError) as e:
-        plain = not kind or kind.endswith('VideoProcessor')
-        if not plain: raise ValueError(f"encoder hf:{where}: its image processor {kind} cannot be used ({cause(e)})") from None
-        said = {k: about[k] for k in LOOKS if k in about} | more
-        if lack := [k for k in ('size', 'image_mean', 'image_std') if k not in said]: raise ValueError(f"encoder hf:{where}: its preprocessor_config.json does not say {' and '.join(lack)}") from None
-        return transformers.CLIPImageProcessor.from_dict(dict(do_center_crop='crop_size' in said, **said))
+        if kind and not kind.endswith('VideoProcessor'):
+            raise ValueError(f"encoder hf:{where}: its image processor {kind} cannot be used ({cause(e)})") from None
+    return _like_clip(where, {k: about[k] for k in LOOKS if k in about} | more)
 
 # %% ../nbs/62_encoders.ipynb #c38b
 def _model(where, download):
@@ -198,17 +264,20 @@ def _model(where, download):
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
     only = dict(local_files_only=not download)
+    safe = dict(output_loading_info=True, trust_remote_code=False, weights_only=True) | only
     try:
-        net,info = transformers.AutoModel.from_pretrained(where, output_loading_info=True, trust_remote_code=False, weights_only=True, **only)
+        net,info = transformers.AutoModel.from_pretrained(where, **safe)
         return net.eval(), _processor(where, only), sorted(info['missing_keys'])
     except OSError as e:
-        do = 'is that its name?' if download else 'give a folder that holds the model, or download=True to get it from the hub'
+        do = 'give a folder that holds the model, or download=True to get it from the hub'
+        if download: do = 'is that its name?'
         raise FileNotFoundError(f"encoder hf: no model {where!r} ({str(e).splitlines()[0][:80]}): {do}") from None
     except (*THROWN, SafetensorError, ImportError) as e:
         if type(e) is ValueError and str(e).startswith('encoder hf:'): raise
         do = 'one of pictures or videos, whole and without code of its own, is needed'
         raise ValueError(f"encoder hf:{where} is no model that transformers can load ({cause(e)}): {do}") from None
 
+# %% ../nbs/62_encoders.ipynb #c38d
 def _pixels(processor, frames):
     "Frames (T, H, W, 3) uint8 as a model wants them (T, 3, h, w)"
     out = processor(images=list(frames), return_tensors='np', input_data_format='channels_last')
@@ -217,49 +286,53 @@ def _pixels(processor, frames):
 
 def _checked(where, processor):
     "The side of the picture that a processor makes, px; 0: it depends on the frame's"
-    try: shapes = [_pixels(processor, np.zeros((2, h, w, 3), np.uint8)).shape for h,w in ((480, 640), (300, 200))]
-    except (*THROWN, StopIteration) as e: raise ValueError(f"encoder hf:{where}: its image processor makes no pictures of one size from frames ({cause(e)})") from None
-    return int(max(shapes[0][-2:])) if shapes[0] == shapes[1] else 0
+    def shape(h, w): return _pixels(processor, np.zeros((2, h, w, 3), np.uint8)).shape
+    try: one,other = (shape(*s) for s in ((480, 640), (300, 200)))
+    except (*THROWN, StopIteration) as e:
+        raise ValueError(f"encoder hf:{where}: its image processor makes no pictures of one size from frames "
+                         f"({cause(e)})") from None
+    return int(max(one[-2:])) if one == other else 0
 
 # %% ../nbs/62_encoders.ipynb #c38c
 def _given(out, pooler=True):
     "One row (B, D) each from what a network gives: its pooled answer, or the mean over its tokens"
-    if isinstance(out, Tensor): x = out
-    else:
+    x = out
+    if not isinstance(out, Tensor):
         x = getattr(out, 'pooler_output', None) if pooler else None
         if x is None: x = getattr(out, 'last_hidden_state', None)
-    if not isinstance(x, Tensor): raise ValueError(f"the network gives {type(out).__name__}: one with pooler_output or last_hidden_state is needed")
+    if not isinstance(x, Tensor):
+        raise ValueError(f"the network gives {type(out).__name__}: "
+                         "one with pooler_output or last_hidden_state is needed")
     if x.ndim == 4 and x.shape[2:] == (1, 1): x = x.flatten(1)                       # of pictures, pooled
     if x.ndim == 3: x = x.mean(1)                                                    # of tokens
-    if x.ndim != 2: raise ValueError(f"the network gives numbers of shape {tuple(x.shape)}: (B, D), or (B, tokens, D) is needed")
+    if x.ndim != 2:
+        raise ValueError(f"the network gives numbers of shape {tuple(x.shape)}: (B, D), or (B, tokens, D) is needed")
     return x
 
+# %% ../nbs/62_encoders.ipynb #c38e
 def _pooled(net, pixels, pooler=True):
     "One row for each of the pictures (B, 3, H, W) or windows (B, T, 3, H, W)"
     ask = next((getattr(net, k) for k in ('get_video_features', 'get_image_features') if hasattr(net, k)), net)
     name = 'pixel_values' if ask is not net else getattr(net, 'main_input_name', 'pixel_values')
-    if not name.startswith('pixel_values'): raise ValueError(f"{type(net).__name__} looks at {name}: a model of pictures or videos is needed")
+    kind = type(net).__name__
+    if not name.startswith('pixel_values'):
+        raise ValueError(f"{kind} looks at {name}: a model of pictures or videos is needed")
     try:
         with torch.inference_mode(): out = ask(**{name: pixels})
-    except THROWN as e: raise ValueError(f"{type(net).__name__} cannot look at {name} of shape {tuple(pixels.shape)} alone ({cause(e)})") from None
+    except THROWN as e:
+        raise ValueError(f"{kind} cannot look at {name} of shape {tuple(pixels.shape)} alone ({cause(e)})") from None
     return _given(out, pooler)
 
 # %% ../nbs/62_encoders.ipynb #c39
-def _hf(where, ask, download=False):
-    "A model of transformers; of videos at 8 frames a second, of pictures at 1, unless others are asked"
-    (net,processor,lack),(rate,window,stride) = _model(where, download),ask
-    if rest := [k for k in lack if 'pooler' not in k]: raise ValueError(f"encoder hf:{where} has no weights for {few(rest)}: random numbers would stand there")
-    cfg,size = getattr(net.config, 'vision_config', net.config),_checked(where, processor)
+def _window(where, net, lack, window):
+    "Frames that a model takes at a time (0: it takes pictures), and the window of a row"
+    if rest := [k for k in lack if 'pooler' not in k]:
+        raise ValueError(f"encoder hf:{where} has no weights for {few(rest)}: random numbers would stand there")
+    cfg = getattr(net.config, 'vision_config', net.config)
     takes = getattr(cfg, 'num_frames', 0) or getattr(cfg, 'frames_per_clip', 0)
-    if takes and window not in (0, takes): raise ValueError(f"encoder hf:{where} takes {takes} frames at a time, got window={window}")
-    window = takes or window or 1
-    cut = lambda x: x.unfold(0, window, stride or window)                          # the window's frames become the last axis
-    def encode(x):
-        p = _pixels(processor, x)
-        try: return _pooled(net, cut(p).movedim(-1, 1), not lack) if takes else cut(_pooled(net, p, not lack)).mean(-1)
-        except ValueError as e: raise ValueError(f"encoder hf:{where}: {e}") from None
-    name = Path(where).name if Path(where).is_dir() else where
-    return Encoder(f'hf:{name}', encode, rate or (8. if takes else 1.), window, stride or window, _hf_hash(net, processor), 2*size, size, 4)
+    if takes and window not in (0, takes):
+        raise ValueError(f"encoder hf:{where} takes {takes} frames at a time, got window={window}")
+    return takes, takes or window or 1
 
 def _hf_hash(net, processor):
     "Of all that the rows depend on: weights, and how pixels are prepared"
@@ -267,21 +340,41 @@ def _hf_hash(net, processor):
     told = json.dumps([weights_hash(net.state_dict()), looks], sort_keys=True, default=str)
     return hashlib.sha256(told.encode()).hexdigest()[:16]
 
+# %% ../nbs/62_encoders.ipynb #c39h
+def _hf(where, ask, download=False):
+    "A model of transformers; of videos at 8 frames a second, of pictures at 1, unless others are asked"
+    net,processor,lack = _model(where, download)
+    rate,window,stride = ask
+    takes,window = _window(where, net, lack, window)
+    step = stride or window
+    size = _checked(where, processor)
+    def cut(x): return x.unfold(0, window, step)                            # the window's frames become the last axis
+    def encode(x):
+        p = _pixels(processor, x)
+        try: return _pooled(net, cut(p).movedim(-1, 1), not lack) if takes else cut(_pooled(net, p, not lack)).mean(-1)
+        except ValueError as e: raise ValueError(f"encoder hf:{where}: {e}") from None
+    name = Path(where).name if Path(where).is_dir() else where
+    rate = rate or (8. if takes else 1.)
+    return Encoder(f'hf:{name}', encode, rate, window, step, _hf_hash(net, processor), 2*size, size, 4)
+
 # %% ../nbs/62_encoders.ipynb #c41
 def _own(f, ask):
     "A Python function"
     if isinstance(f, str):
         module,_,name = f.rpartition('.')
         try: f = getattr(importlib.import_module(module), name)
-        except (ImportError, AttributeError, ValueError) as e: raise ValueError(f"encoder python:{f}: {e}: MODULE.FUNCTION that can be imported is needed") from None
+        except (ImportError, AttributeError, ValueError) as e:
+            raise ValueError(f"encoder python:{f}: {e}: MODULE.FUNCTION that can be imported is needed") from None
     rate,window,stride = ask
-    if not (rate and window): raise ValueError(f"encoder {f.__name__} is a function: say the rate of its frames and its window")
+    if not (rate and window):
+        raise ValueError(f"encoder {f.__name__} is a function: say the rate of its frames and its window")
     try: code = hashlib.sha256(inspect.getsource(f).encode()).hexdigest()[:16]
-    except (OSError, TypeError): code = ''                                         # typed in a console, or written in C
+    except (OSError, TypeError): code = ''                                  # typed in a console, or written in C
     return Encoder(f'python:{f.__module__}.{f.__qualname__}', f, rate, window, stride or window, code)
 
+# %% ../nbs/62_encoders.ipynb #c41o
 def open_encoder(
-    what, # 'world', 'world:FOLDER', 'tflite:FILE', 'hf:FOLDER', 'hf:OWNER/MODEL', 'python:MODULE.FUNCTION' or a function
+    what, # 'world', 'world:FOLDER', 'tflite:FILE', 'hf:FOLDER', 'hf:OWNER/MODEL', 'python:MODULE.FUNCTION', a function
     rate:float=0., # frames per second; 0: the encoder's own
     window:int=0, # frames of a row; 0: the encoder's own
     stride:int=0, # frames from one row to the next; 0: the encoder's own, or a window
@@ -295,4 +388,5 @@ def open_encoder(
     if kind == 'tflite' and name: return _tflite(name, ask)
     if kind == 'hf' and name: return _hf(name, ask, download)
     if kind == 'python' and name: return _own(name, ask)
-    raise ValueError(f"encoder {what!r} is unknown: choose world, tflite:FILE, hf:FOLDER_OR_MODEL or python:MODULE.FUNCTION")
+    raise ValueError(f"encoder {what!r} is unknown: "
+                     "choose world, tflite:FILE, hf:FOLDER_OR_MODEL or python:MODULE.FUNCTION")

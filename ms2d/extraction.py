@@ -7,9 +7,11 @@ __all__ = ['find_videos', 'Extracted', 'extract_video', 'Extraction', 'merge', '
 
 # %% ../nbs/63_extraction.ipynb #c03
 import functools, hashlib, os, shutil, time, unicodedata
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 import numpy as np, torch
+from fastcore.basics import patch
 from .dataset import DATASETS
 from .features import FACTS, open_features, same_encoder
 from .jobs import run_all
@@ -19,12 +21,7 @@ from .video import Video
 from .encoders import open_encoder
 
 # %% ../nbs/63_extraction.ipynb #c06
-def _name(path): return stem(path.stem + '.mp4')                                    # a file that is named alone may have any suffix
-
-def _size(p):
-    "Bytes of a file; 0 where a link leads nowhere"
-    try: return p.stat().st_size
-    except OSError: return 0
+def _name(path): return stem(path.stem + '.mp4')                        # a file that is named alone may have any suffix
 
 def find_videos(
     where:str|Path, # folder, or one file of any suffix
@@ -37,7 +34,8 @@ def find_videos(
     for p in files:
         if p.name[0] == '.' or p.suffix[1:].lower() not in SUFFIXES: continue
         name = _name(p)
-        if name in out: raise ValueError(f"{where}: {out[name].name} and {p.name} would both be video {name!r}: rename one")
+        if name in out:
+            raise ValueError(f"{where}: {out[name].name} and {p.name} would both be video {name!r}: rename one")
         out[name] = p
     if not out: raise ValueError(f"{where} holds no video: files ending in {', '.join(SUFFIXES)} are read")
     return out
@@ -57,25 +55,40 @@ class Extracted:
 @functools.cache
 def _encoder(what, rate, window, stride, download): return open_encoder(what, rate, window, stride, download)
 
+@contextmanager
+def _one_core():
+    "A worker has one core"
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try: yield
+    finally: torch.set_num_threads(threads)
+
+def _write(part, name, rows, facts):
+    "Rows (n, D) as the file of one video"
+    import h5py
+    if np.abs(rows).max() < 6e4: rows = rows.astype(np.float16)                   # what half precision can hold
+    with reading(part, 'cannot be written', 'is the disk full?'), replacing(part) as new, h5py.File(new, 'w') as h:
+        h.attrs['video'] = name
+        h.create_dataset('rows', data=rows).attrs.update(facts)
+
+# %% ../nbs/63_extraction.ipynb #c12e
 def extract_video(
     path:str, # of the video
     ask:tuple, # arguments of `open_encoder`
     part:str, # HDF5 file to write: `rows` (n, D), attributes: the encoder's facts and `seconds`
 )->Extracted:
     "Read a video, write its rows"
-    import h5py
-    name,began,threads = _name(Path(path)),time.monotonic(),torch.get_num_threads()
-    torch.set_num_threads(1)                                                       # a worker has one core
-    encoder = _encoder(*ask)
-    try:
-        video = Video(path)
-        rows = encoder.rows(video.frames(encoder.rate, encoder.most))
-    except THROWN as e: return Extracted(name, 'failed', last=str(e) if path in str(e) else f'{path}: {cause(e)}', took=time.monotonic() - began)
-    finally: torch.set_num_threads(threads)
-    half = np.abs(rows).max() < 6e4                                                # what half precision can hold
-    with reading(part, 'cannot be written', 'is the disk full?'), replacing(part) as new, h5py.File(new, 'w') as h:
-        h.attrs['video'] = name
-        h.create_dataset('rows', data=rows.astype(np.float16) if half else rows).attrs.update(encoder.facts, seconds=video.seconds)
+    name = _name(Path(path))
+    began = time.monotonic()
+    with _one_core():
+        encoder = _encoder(*ask)
+        try:
+            video = Video(path)
+            rows = encoder.rows(video.frames(encoder.rate, encoder.most))
+        except THROWN as e:
+            last = str(e) if path in str(e) else f'{path}: {cause(e)}'
+            return Extracted(name, 'failed', last=last, took=time.monotonic() - began)
+    _write(part, name, rows, dict(encoder.facts, seconds=video.seconds))
     return Extracted(name, 'done', len(rows), video.seconds, time.monotonic() - began, video.note)
 
 # %% ../nbs/63_extraction.ipynb #c17
@@ -89,30 +102,37 @@ class Extraction(Parameters):
     window: int = 0 # frames of a feature row; 0: the encoder's own
     stride: int = 0 # frames from one row to the next; 0: the encoder's own
     download: bool = False # may hf: get a model from the hub?
-    scheduler: str = '' # tcp://host:port of a dask scheduler, whose workers see the files; '': workers on this machine
+    scheduler: str = '' # tcp://host:port of a dask scheduler, whose workers see the files; '': workers here
     workers: int = 0 # on this machine; 0: one a core
 
     def check(self)->None:
         "Types, and what must be given"
         super().check()
         if not self.videos: raise ValueError("no videos: pass -p videos FOLDER")
-        if not self.features.endswith(('.hdf5', '.h5')): raise ValueError(f"features is {self.features!r}: a file NAME.hdf5 is needed")
-        self.between(rate=(0, 1000), window=(0, 100_000), stride=(0, 100_000), workers=(0, 1024))   # 0: as the encoder has it
+        if not self.features.endswith(('.hdf5', '.h5')):
+            raise ValueError(f"features is {self.features!r}: a file NAME.hdf5 is needed")
+        self.between(rate=(0, 1000), window=(0, 100_000), stride=(0, 100_000), workers=(0, 1024))   # 0: the encoder's
 
-    @property
-    def ask(self)->tuple: # arguments of `open_encoder`
-        "The encoder that is asked for, from whatever folder a worker starts"
-        kind,_,name = self.encoder.partition(':')
-        there = str(Path(name).absolute()) if name and Path(name).exists() else name
-        return ':'.join([kind, *[there]*bool(name)]), self.rate, self.window, self.stride, self.download
+# %% ../nbs/63_extraction.ipynb #c17a
+@patch(as_prop=True)
+def ask(self:Extraction)->tuple: # arguments of `open_encoder`
+    "The encoder that is asked for, from whatever folder a worker starts"
+    kind,_,name = self.encoder.partition(':')
+    there = str(Path(name).absolute()) if name and Path(name).exists() else name
+    return ':'.join([kind, *[there]*bool(name)]), self.rate, self.window, self.stride, self.download
 
-# %% ../nbs/63_extraction.ipynb #c18
 def _part(parts, name):
     "The file of a video's rows"
     whole = os.fsencode(name)
     short = name if len(whole) <= 200 else f'{name[:40]}-{hashlib.blake2b(whole, digest_size=8).hexdigest()}'
     return parts/f'{short}.h5'
 
+def _size(p):
+    "Bytes of a file; 0 where a link leads nowhere"
+    try: return p.stat().st_size
+    except OSError: return 0
+
+# %% ../nbs/63_extraction.ipynb #c18
 def _whole(parts):
     "Name and file of each video whose rows are whole; what else is there was left by a worker that was killed"
     import h5py
@@ -124,6 +144,14 @@ def _whole(parts):
         if name is None: p.unlink()
         else: yield name, p
 
+def _copy(features, out):
+    "What a feature file holds, into an open one"
+    old = open_features(features, check=False)
+    for k in old.ids:
+        old.check_rows(k)                                       # refused if its rows are in another file
+        out.copy(old.node(k), out, name=k)
+
+# %% ../nbs/63_extraction.ipynb #c18m
 def merge(
     parts:Path, # folder of files that `extract_video` wrote
     features:Path, # file to write; what it holds is kept
@@ -134,59 +162,76 @@ def merge(
     with replacing(features) as new:
         with h5py.File(new, 'w') as out:
             out.attrs.update(facts)
-            if features.exists():
-                old = open_features(features, check=False)
-                for k in old.ids:
-                    old.check_rows(k)                                                  # refused if its rows are in another file
-                    out.copy(old.node(k), out, name=k)
+            if features.exists(): _copy(features, out)
             for name,p in _whole(parts):
                 with h5py.File(p) as h: h.copy('rows', out, name=name)
     shutil.rmtree(parts)
 
 # %% ../nbs/63_extraction.ipynb #c18b
+def _kept(features, facts):
+    "Names of the videos in a feature file, which must be of the same encoder"
+    if not features.exists(): return set()
+    old = open_features(features, check=False)
+    if not old.facts: raise ValueError(f"{features} exists and does not say which encoder made it: name another file")
+    same_encoder(facts, old.facts, features.name)
+    return {*old.ids, *(unicodedata.normalize('NFC', k) for k in old.ids)}
+
+def _fits(p, facts):
+    "Are these rows of the encoder with these facts?"
+    import h5py
+    with h5py.File(p) as h: return all(h['rows'].attrs.get(k) == facts[k] for k in FACTS[1:])
+
+# %% ../nbs/63_extraction.ipynb #c18d
 def _done(features, parts, facts):
     "Names of the videos whose rows are there; parts of another encoder are removed"
-    import h5py
-    have = set()
     if os.path.lexists(parts) and not parts.is_dir():
-        raise ValueError(f"{parts} is no folder, and the rows of each video are kept there until all are done: move it away, "
-                         f"or name other features")
-    if features.exists():
-        old = open_features(features, check=False)
-        if not old.facts: raise ValueError(f"{features} exists and does not say which encoder made it: name another file")
-        same_encoder(facts, old.facts, features.name)
-        have |= {*old.ids, *(unicodedata.normalize('NFC', k) for k in old.ids)}
+        raise ValueError(f"{parts} is no folder, and the rows of each video are kept there until all are done: "
+                         "move it away, or name other features")
+    have = _kept(features, facts)
     for name,p in _whole(parts):
-        with h5py.File(p) as h: fits = all(h['rows'].attrs.get(k) == facts[k] for k in FACTS[1:])
-        if fits and name not in have: have.add(name)
+        if _fits(p, facts) and name not in have: have.add(name)
         else: p.unlink()
     return have
 
 def _unnamable(name, path):
     "The outcome of a video that no HDF5 file can name; None: it can"
     try: name.encode()
-    except UnicodeEncodeError: return Extracted(ascii(name)[1:-1], 'failed', last=f'{ascii(str(path))[1:-1]}: its name is not UTF-8: rename it')
+    except UnicodeEncodeError:
+        last = f'{ascii(str(path))[1:-1]}: its name is not UTF-8: rename it'
+        return Extracted(ascii(name)[1:-1], 'failed', last=last)
 
 # %% ../nbs/63_extraction.ipynb #c19
+def _run(cfg, videos, done, parts, say):
+    "Extract the videos that are not done into `parts`; -> name -> how it ended"
+    ended = {name: out for name,p in videos.items() if (out := _unnamable(name, p))}
+    jobs = {}
+    # the longest first: no worker is left alone with it at the end
+    for name,p in sorted(videos.items(), key=lambda v: -_size(v[1])):
+        if name not in done | ended.keys(): jobs[name] = (str(p.absolute()), cfg.ask, str(_part(parts, name)))
+    def lost(name):
+        last = f'{videos[name]}: its worker died twice: damaged, or too large for the memory? Convert it with FFmpeg'
+        return Extracted(name, 'failed', last=last)
+    return ended | (run_all(extract_video, jobs, cfg.scheduler, cfg.workers, say, lost) if jobs else {})
+
+# %% ../nbs/63_extraction.ipynb #c19e
 def extract(
     cfg:Extraction,
     say=print, # takes one line of progress
 )->list[Extracted]: # one a video, sorted by name
     "Extract what is not there yet, and merge"
-    videos,features = find_videos(cfg.videos),Path(cfg.features).absolute()
-    facts,parts = open_encoder(*cfg.ask).facts,features.with_name(features.name + '.parts')
+    videos = find_videos(cfg.videos)
+    features = Path(cfg.features).absolute()
+    facts = open_encoder(*cfg.ask).facts
+    parts = features.with_name(features.name + '.parts')
     with locked(features):
         done = _done(features, parts, facts)
-        ended = {name: out for name,p in videos.items() if (out := _unnamable(name, p))}
-        jobs = {name: (str(p.absolute()), cfg.ask, str(_part(parts, name))) for name,p in videos.items() if name not in done | ended.keys()}
         parts.mkdir(parents=True, exist_ok=True)
-        # the longest first: no worker is left alone with it at the end
-        jobs = dict(sorted(jobs.items(), key=lambda j: -_size(videos[j[0]])))
-        lost = lambda name: Extracted(name, 'failed', last=f'{videos[name]}: its worker died twice: damaged, or too large for the memory? Convert it with FFmpeg')
-        if jobs: ended |= run_all(extract_video, jobs, cfg.scheduler, cfg.workers, say, lost)
+        ended = _run(cfg, videos, done, parts, say)
         if any(_whole(parts)): merge(parts, features, dict(facts, opened_as=cfg.ask[0]))
         else: shutil.rmtree(parts)
-        if not features.exists(): raise ValueError(f"none of the {len(videos)} files of {cfg.videos} can be read; the first: {next(iter(ended.values())).last}")
+        if not features.exists():
+            raise ValueError(f"none of the {len(videos)} files of {cfg.videos} can be read; "
+                             f"the first: {next(iter(ended.values())).last}")
     return [ended.get(n) or Extracted(n, 'skipped') for n in videos]
 
 # %% ../nbs/63_extraction.ipynb #p26
@@ -209,10 +254,14 @@ class Pixels(Parameters):
     shown: int = 20 # queries whose answers are shown, evenly picked
     out: str = 'reports/pixels' # folder for the rows and results.json
 
-    def check(self)->None:
-        "Types, choices, and what must be given"
-        super().check()
-        self.choose(dataset=DATASETS)
-        if not self.videos: raise ValueError("no videos: pass -p videos FOLDER")
-        self.between(rate=(0, 1000), window=(0, 100_000), stride=(0, 100_000), count=(0, 10**7), variants=(0, 10**7), minutes=(.01, 10_000), shown=(0, 1000))
-        if self.run and self.dataset != 'world' and not self.annotations: raise ValueError(f"dataset {self.dataset!r} needs `annotations` (a folder)")
+# %% ../nbs/63_extraction.ipynb #p26c
+@patch
+def check(self:Pixels)->None:
+    "Types, choices, and what must be given"
+    Parameters.check(self)
+    self.choose(dataset=DATASETS)
+    if not self.videos: raise ValueError("no videos: pass -p videos FOLDER")
+    self.between(rate=(0, 1000), window=(0, 100_000), stride=(0, 100_000), count=(0, 10**7),
+        variants=(0, 10**7), minutes=(.01, 10_000), shown=(0, 1000))
+    if self.run and self.dataset != 'world' and not self.annotations:
+        raise ValueError(f"dataset {self.dataset!r} needs `annotations` (a folder)")

@@ -21,32 +21,68 @@ class Alignment(nn.Module):
         temperature:float=.07, # initial tau
     ):
         super().__init__()
-        self.video,self.text = nn.Linear(video_dim, heads*dim), nn.Linear(text_dim, heads*dim)
+        self.video = nn.Linear(video_dim, heads*dim)
+        self.text = nn.Linear(text_dim, heads*dim)
         self.log_scale = nn.Parameter(torch.full((heads,), -math.log(temperature)))
         # the cca head, measured and not trained (`ms2d.cca.fit_cca`); zero until then
-        for name,shape in (('cca_video', (video_dim, dim)), ('cca_text', (text_dim, dim)), ('cca_centre', (text_dim,)), ('cca_gain', ())): self.register_buffer(name, torch.zeros(shape))
+        self.register_buffer('cca_video', torch.zeros(video_dim, dim))
+        self.register_buffer('cca_text', torch.zeros(text_dim, dim))
+        self.register_buffer('cca_centre', torch.zeros(text_dim))
+        self.register_buffer('cca_gain', torch.zeros(()))
         self.register_buffer('mean_text', torch.zeros((heads+1)*dim))    # beta times the mean sentence
-    def units(self, x, cca): return torch.cat([F.normalize(x.unflatten(-1, (len(self.log_scale), -1)), dim=-1).flatten(-2), F.normalize(cca, dim=-1)], -1)
-    def clips(self, v): return self.units(self.video(v), v @ self.cca_video)
-    def sentence(self, q): return self.units(self.text(q), (q - self.cca_centre) @ self.cca_text)
-    def along(self,
-        clips:Tensor, # unit vectors of clips (B, N, (H+1)*dim), or (1, N, (H+1)*dim) for one video and many directions
-        direction:Tensor, # in the common space (B, (H+1)*dim)
-    )->Tensor: # (B, N)
-        "Scaled cosines, the mean of the learned heads plus the cca head"
-        scale = torch.cat([self.log_scale.exp()/len(self.log_scale), self.cca_gain[None]])
-        return (clips @ (scale.repeat_interleave(len(self.mean_text)//len(scale))*direction)[...,None]).squeeze(-1)
-    def agree(self,
-        clips:Tensor, # as for `along`
-        sentence:Tensor, # unit vectors (B, (H+1)*dim)
-    )->Tensor: # s (B, N)
-        "What a sentence says of each clip that not any sentence would say"
-        return self.along(clips, sentence - self.mean_text)
-    def forward(self,
-        v:Tensor, # normalised clips (B, N, D)
-        q:Tensor, # sentence vectors (B, text_dim)
-    )->Tensor: # s (B, N), agreement of each sentence with each clip of its own video
-        return self.agree(self.clips(v), self.sentence(q))
+
+# %% ../nbs/31_heads.ipynb #c09c
+@patch
+def units(self:Alignment,
+    x:Tensor, # what the learned heads see (..., H*dim)
+    cca:Tensor, # what the cca head sees (..., dim)
+)->Tensor: # (..., (H+1)*dim)
+    "Every head's part brought to unit length"
+    by_head = F.normalize(x.unflatten(-1, (len(self.log_scale), -1)), dim=-1).flatten(-2)
+    return torch.cat([by_head, F.normalize(cca, dim=-1)], -1)
+
+# %% ../nbs/31_heads.ipynb #c09g
+@patch
+def clips(self:Alignment,
+    v:Tensor, # normalised clips (B, N, D)
+)->Tensor: # unit vectors (B, N, (H+1)*dim)
+    "Clips in the common space"
+    return self.units(self.video(v), v @ self.cca_video)
+
+@patch
+def sentence(self:Alignment,
+    q:Tensor, # sentence vectors (B, text_dim)
+)->Tensor: # unit vectors (B, (H+1)*dim)
+    "Sentences in the common space"
+    return self.units(self.text(q), (q - self.cca_centre) @ self.cca_text)
+
+# %% ../nbs/31_heads.ipynb #c09e
+@patch
+def along(self:Alignment,
+    clips:Tensor, # unit vectors of clips (B, N, (H+1)*dim), or (1, N, (H+1)*dim) for one video and many directions
+    direction:Tensor, # in the common space (B, (H+1)*dim)
+)->Tensor: # (B, N)
+    "Scaled cosines, the mean of the learned heads plus the cca head"
+    scale = torch.cat([self.log_scale.exp()/len(self.log_scale), self.cca_gain[None]])
+    wide = scale.repeat_interleave(len(self.mean_text)//len(scale))
+    return (clips @ (wide*direction)[...,None]).squeeze(-1)
+
+# %% ../nbs/31_heads.ipynb #c09f
+@patch
+def agree(self:Alignment,
+    clips:Tensor, # as for `along`
+    sentence:Tensor, # unit vectors (B, (H+1)*dim)
+)->Tensor: # s (B, N)
+    "What a sentence says of each clip that not any sentence would say"
+    return self.along(clips, sentence - self.mean_text)
+
+@patch
+def forward(self:Alignment,
+    v:Tensor, # normalised clips (B, N, D)
+    q:Tensor, # sentence vectors (B, text_dim)
+)->Tensor: # s (B, N)
+    "Agreement of each sentence with each clip of its own video"
+    return self.agree(self.clips(v), self.sentence(q))
 
 # %% ../nbs/31_heads.ipynb #c09a
 @patch

@@ -10,6 +10,7 @@ __all__ = ['LEVELS', 'WIDTHS', 'NAMES', 'Finding', 'tell', 'tried', 'inspect_ann
 import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 import numpy as np
@@ -35,9 +36,13 @@ def tell(
     findings:list, # `Finding`s
 )->str: # wrong ones first
     "Findings as text for a report"
-    line = lambda f: f'{f.level.upper() if f.level == "wrong" else f.level}: {plain(f.what, 1000)}' + (f'\n    -> {plain(f.do, 1000)}' if f.do else '')
+    def line(f):
+        level = f.level.upper() if f.level == 'wrong' else f.level
+        do = f'\n    -> {plain(f.do, 1000)}' if f.do else ''
+        return f'{level}: {plain(f.what, 1000)}{do}'
     return '\n'.join(line(f) for f in sorted(findings, key=lambda f: LEVELS.index(f.level)))
 
+# %% ../nbs/60_inspection.ipynb #c06t
 def _said(e):
     "What an error says: ours, or a library's"
     return str(e) if type(e) in (ValueError, FileNotFoundError) else cause(e)
@@ -51,46 +56,97 @@ def tried(
     try: return read(*args), []
     except THROWN as e: return None, [Finding('wrong', f'{what}: {_said(e)}', 'the rest of this report does without')]
 
+def _of(names, level, what, do='', most=80):
+    "What is said of some names, where there are any"
+    names = list(names)
+    return [Finding(level, f'{len(names):,} {what}: {few(names, most=most)}', do)] if names else []
+
 # %% ../nbs/60_inspection.ipynb #c09a
 def _sentences(ann):
     "Sentences without a word, queries with several moments"
-    out,where = [],getattr(ann, 'where', {})
+    out = []
+    where = getattr(ann, 'where', {})
     for split,samples in ann.items():
-        empty = [f'{s.query!r} ({where.get((split, s.qid), s.qid)})' for s in samples if not tokenize(s.query)]
-        if empty: out.append(Finding('wrong', f'{len(empty):,} sentences of {split} have no word: {few(empty, most=300)}', 'training stops at them: write sentences, or take them out'))
-        long = [f'{plain(s.query, 40)} ({where.get((split, s.qid), s.qid)})' for s in samples if len(s.query) > 2000]
-        if long: out.append(Finding('odd', f'{len(long):,} sentences of {split} have more than 2,000 letters: {few(long, most=300)}', 'one sentence each? A batch takes the memory of its longest'))
+        def at(s): return where.get((split, s.qid), s.qid)
+        empty = [f'{s.query!r} ({at(s)})' for s in samples if not tokenize(s.query)]
+        out += _of(empty, 'wrong', f'sentences of {split} have no word',
+            'training stops at them: write sentences, or take them out', 300)
+        long = [f'{plain(s.query, 40)} ({at(s)})' for s in samples if len(s.query) > 2000]
+        out += _of(long, 'odd', f'sentences of {split} have more than 2,000 letters',
+            'one sentence each? A batch takes the memory of its longest', 300)
         several = [s.qid for s in samples if len(s.windows) > 1]
-        if several: out.append(Finding('fine', f'{split}: {len(several):,} queries have several true moments: {few(several)}'))
+        if several:
+            out.append(Finding('fine', f'{split}: {len(several):,} queries have several true moments: {few(several)}'))
     return out
 
 # %% ../nbs/60_inspection.ipynb #c09b
 def _apart(said, least, where):
     "Durations {video: {s, ...}} that disagree by more than `least` seconds"
-    out,far = [],{v: max(d) - min(d) for v,d in said.items()}
+    out = []
+    far = {v: max(d) - min(d) for v,d in said.items()}
     for level,low,high,what in [('wrong', 1, np.inf, 'disagree'), ('odd', least, 1, 'differ by a second at most')]:
-        names = [f'{plain(v, 80)} ({min(said[v]):.10g} to {max(said[v]):.10g} s)' for v,x in far.items() if low < x <= high]
-        if names: out.append(Finding(level, f'{len(names):,} videos have durations that {what}, in {where}: {few(names, most=120)}', 'which is right? Moments are learnt as shares of it'))
-    return out
-
-def _durations(ann, dataset):
-    "Durations of a video that disagree, or that no video of the data set has"
-    out,said = [],defaultdict(set)
-    for samples in ann.values():
-        for s in samples: said[s.vid].add(s.duration)
-    out += _apart(said, .015, 'the annotations')
-    most = LONGEST.get(dataset, np.inf)
-    long = [f'{plain(v, 80)} ({max(d):,.0f} s)' for v,d in said.items() if max(d) > most]
-    if long: out.append(Finding('wrong', f'{len(long):,} videos are longer than any of {dataset} ({most:g} s): {few(long, most=120)}', 'frames or milliseconds? Give durations and moments in seconds'))
+        names = [v for v,x in far.items() if low < x <= high]
+        names = [f'{plain(v, 80)} ({min(said[v]):.10g} to {max(said[v]):.10g} s)' for v in names]
+        out += _of(names, level, f'videos have durations that {what}, in {where}',
+            'which is right? Moments are learnt as shares of it', 120)
     return out
 
 def _twins(names, where):
     "Names that may be those of one video"
     alike = defaultdict(list)
-    for n in sorted(names): alike[stem(n).casefold()].append(n)
-    twins = [' = '.join(plain(n, 80) for n in same) for same in alike.values() if len(same) > 1]
-    if not twins: return []
-    return [Finding('odd', f'{len(twins):,} videos in {where} have names that differ only in case, accents or a suffix: {few(twins, most=200)}', 'one video? Give it one name')]
+    for n in sorted(names): alike[stem(n).casefold()].append(plain(n, 80))
+    twins = [' = '.join(same) for same in alike.values() if len(same) > 1]
+    return _of(twins, 'odd', f'videos in {where} have names that differ only in case, accents or a suffix',
+        'one video? Give it one name', 200)
+
+# %% ../nbs/60_inspection.ipynb #c09d
+def _durations(ann, dataset):
+    "Durations of a video that disagree, or that no video of the data set has"
+    said = defaultdict(set)
+    for s in chain.from_iterable(ann.values()): said[s.vid].add(s.duration)
+    most = LONGEST.get(dataset, np.inf)
+    long = [f'{plain(v, 80)} ({max(d):,.0f} s)' for v,d in said.items() if max(d) > most]
+    return _apart(said, .015, 'the annotations') + _of(long, 'wrong',
+        f'videos are longer than any of {dataset} ({most:g} s)',
+        'frames or milliseconds? Give durations and moments in seconds', 120)
+
+def _shared(videos):
+    "Videos {split: {name, ...}} that are in two splits"
+    out = []
+    for a,b,level,do in [
+        ('train', 'test', 'wrong', 'what is learnt of them is tested on them: take them out of one'),
+        ('train', 'val', 'wrong', 'what is learnt of them is tested on them: take them out of one'),
+        ('val', 'test', 'odd', 'they are not used for validation, see ms2d.splits.validation_split')]:
+        both = sorted(videos.get(a, set()) & videos.get(b, set()))
+        out += _of(both, level, f'videos stand in {a} and in {b}', do)
+    return out
+
+# %% ../nbs/60_inspection.ipynb #c09e
+def _list(r, want):
+    "One line of `summary` against the published list `want`; None: there is none"
+    said = f"{r['split']}: {r['queries']:,} queries of {r['videos']:,} videos"
+    if not want: return Finding('fine', said)
+    if (r['queries'], r['videos']) == (want.queries, want.videos): return Finding('fine', f'{said}, as published')
+    return Finding('odd', f'{said}, the published list has {want.queries:,} of {want.videos:,}')
+
+def _reading(r):
+    "What the reading of a split, one line of `summary`, changed or merged"
+    cut = f"{r['clipped']:,} moments end past their video and were clipped, {r['dropped']:,} were dropped"
+    fps = "queries have `fps` beside a duration: their times were read as frames and divided by it"
+    twice = "true moments stand twice in their query: each was counted once"
+    out = [('fine', cut, '')] if r['clipped'] or r['dropped'] else []
+    if n := r.get('frames'): out.append(('odd', f'{n:,} {fps}', 'are they seconds? Then take `fps` out'))
+    if n := r.get('doubled'): out.append(('odd', f'{n:,} {twice}', ''))
+    return [Finding(level, f"{r['split']}: {what}", do) for level,what,do in out]
+
+# %% ../nbs/60_inspection.ipynb #c09f
+def _constant(train, test):
+    "How often one answer for every video hits"
+    if not (train and test): return []
+    span = best_constant(train)
+    hit = constant_recall(test)[tuple(round(20*x) for x in span)]
+    return [Finding('fine', f"the constant answer [{span[0]:g}, {span[1]:g}) of every video hits {hit:.1f} % "
+        "of the test moments at IoU .5: what any method has to beat")]
 
 # %% ../nbs/60_inspection.ipynb #c09
 def inspect_annotations(
@@ -98,29 +154,26 @@ def inspect_annotations(
     dataset:str, # its data set
 )->list[Finding]:
     "What stands out in the annotations"
-    out,videos = [],{k: {s.vid for s in v} for k,v in ann.items()}
+    out = []
     for r in summary(ann):
-        name,want = r['split'],SPLITS.get(dataset, {}).get(r['split'])
-        published = want and (r['queries'], r['videos']) == (want.queries, want.videos)
-        out.append(Finding('odd' if want and not published else 'fine', f"{name}: {r['queries']:,} queries of {r['videos']:,} videos"
-            + (', as published' if published else f', the published list has {want.queries:,} of {want.videos:,}' if want else '')))
-        if r['clipped'] or r['dropped']: out.append(Finding('fine', f"{name}: {r['clipped']:,} moments end past their video and were clipped, {r['dropped']:,} were dropped"))
-        if r.get('frames'): out.append(Finding('odd', f"{name}: {r['frames']:,} queries have `fps` beside a duration: their times were read as frames and divided by it", 'are they seconds? Then take `fps` out'))
-        if r.get('doubled'): out.append(Finding('odd', f"{name}: {r['doubled']:,} true moments stand twice in their query: each was counted once"))
+        name = r['split']
+        out += [_list(r, SPLITS.get(dataset, {}).get(name)), *_reading(r)]
         double = len(ann[name]) - len({(s.vid, s.query.lower(), s.start, s.end) for s in ann[name]})
-        if double: out.append(Finding('odd', f'{name}: {double:,} queries stand there twice, with the same video and moment'))
-    for a,b in [('train', 'test'), ('train', 'val'), ('val', 'test')]:
-        both = sorted(videos.get(a, set()) & videos.get(b, set()))
-        if both: out.append(Finding('wrong' if a == 'train' else 'odd', f'{len(both):,} videos stand in {a} and in {b}: {few(both)}',
-            'what is learnt of them is tested on them: take them out of one' if a == 'train' else 'they are not used for validation, see ms2d.splits.validation_split'))
-    train,test = (timed(ann.get(k, [])) for k in ('train', 'test'))
-    if train and test:
-        span = best_constant(train)
-        hit = constant_recall(test)[tuple(round(20*x) for x in span)]
-        out.append(Finding('fine', f"the constant answer [{span[0]:g}, {span[1]:g}) of every video hits {hit:.1f} % of the test moments at IoU .5: what any method has to beat"))
+        if double:
+            out.append(Finding('odd', f'{name}: {double:,} queries stand there twice, with the same video and moment'))
+    videos = {}
+    for k,v in ann.items(): videos[k] = {s.vid for s in v}
+    out += _shared(videos) + _constant(timed(ann.get('train', [])), timed(ann.get('test', [])))
     return out + _sentences(ann) + _durations(ann, dataset) + _twins(set().union(*videos.values()), 'the annotations')
 
 # %% ../nbs/60_inspection.ipynb #c12
+def _reason(said, store, name):
+    "What an error says of a video, without file and name, so that one fault of many videos is told once"
+    files = getattr(store, 'files', {})
+    named = [str(files[name])] if name in files else [f'{store.path}, {kind} {name!r}' for kind in ('video', 'group')]
+    place = next((p for p in named if said.startswith(p)), '')
+    return said.removeprefix(place).lstrip(': ')
+
 class Look(NamedTuple):
     "What was seen of one video's features"
     rows:int # T
@@ -131,23 +184,21 @@ class Look(NamedTuple):
     mean:float
     square:float # mean of the squares
 
+# %% ../nbs/60_inspection.ipynb #c12r
 def look(
-    x:np.ndarray, # features as they stand in the file (T, D)
+    x:np.ndarray, # features as they are in the file (T, D)
 )->Look:
     "One video's features"
-    with np.errstate(over='ignore'): x = x.astype(np.float32, copy=False)                 # too large for training is Inf, and bad
+    with np.errstate(over='ignore'): x = x.astype(np.float32, copy=False)   # too large for training is Inf, and bad
     good = np.isfinite(x).all(1)
     y = x[good]
-    return Look(*x.shape, int((~good).sum()), int((np.ptp(y, axis=1) == 0).sum()) if len(y) and y.shape[1] > 1 else 0, len(y) > 2 and bool((y == y[0]).all()),
-        float(y.mean()) if len(y) else 0., float(np.square(y, dtype=np.float64).mean()) if len(y) else 0.)
+    if not len(y): return Look(*x.shape, len(x), 0, False, 0., 0.)
+    flat = int((np.ptp(y, axis=1) == 0).sum()) if y.shape[1] > 1 else 0
+    still = len(y) > 2 and bool((y == y[0]).all())
+    square = np.square(y, dtype=np.float64).mean()
+    return Look(*x.shape, int((~good).sum()), flat, still, float(y.mean()), float(square))
 
-def _reason(said, store, name):
-    "What an error says of a video, without file and name, so that one fault of many videos is told once"
-    files = getattr(store, 'files', {})
-    named = [str(files[name])] if name in files else [f'{store.path}, {kind} {name!r}' for kind in ('video', 'group')]
-    place = next((p for p in named if said.startswith(p)), '')
-    return said.removeprefix(place).lstrip(': ')
-
+# %% ../nbs/60_inspection.ipynb #c12s
 def survey(
     path:str|Path, # feature file or folder
     budget:float=4e9, # bytes to read at most; beyond it a fixed part of the videos is read
@@ -155,43 +206,55 @@ def survey(
     "Look at every video of a feature file"
     store = open_features(path, check=False)
     files = [store.path] if store.path.is_file() else list(store.files.values())
-    step = max(1, -(-sum(p.stat().st_size for p in files if p.exists())//int(budget)))         # a link may lead nowhere
-    seen,broken = {},{}
+    step = max(1, -(-sum(p.stat().st_size for p in files if p.exists())//int(budget)))   # a link may lead nowhere
+    seen = {}
+    broken = {}
     for name in store.ids[::step]:
         try: seen[name] = look(store.array(name))
         except THROWN as e: broken.setdefault(_reason(_said(e), store, name), []).append(name)
     return store, seen, broken
 
 # %% ../nbs/60_inspection.ipynb #c16
-WIDTHS = {500: 'C3D after PCA, as for ActivityNet', 512: 'CLIP', 1024: 'I3D', 1280: 'MobileNetV2', 2048: 'ResNet, or I3D with flow', 2304: 'SlowFast', 2816: 'SlowFast and CLIP', 4096: 'VGG, or C3D fc6'}
+WIDTHS = {500: 'C3D after PCA, as for ActivityNet', 512: 'CLIP', 1024: 'I3D', 1280: 'MobileNetV2',
+    2048: 'ResNet, or I3D with flow', 2304: 'SlowFast', 2816: 'SlowFast and CLIP', 4096: 'VGG, or C3D fc6'}
 NAMES = {'Charades': r'[A-Z0-9]{5}', 'ActivityNet': r'v_[\w-]{11}', 'TACoS': r's\d+-d\d+(\.avi)?'}
 
 def resembles(names)->str: # a data set, or 'no data set that is known here'
     "Whose video names these are"
-    fits = [k for k,p in NAMES.items() if names and np.mean([bool(re.fullmatch(p, n)) for n in names]) > .9]
-    return fits[0] if fits else 'no data set that is known here'
+    for kind,pattern in NAMES.items():
+        if names and np.mean([bool(re.fullmatch(pattern, n)) for n in names]) > .9: return kind
+    return 'no data set that is known here'
 
+def _stated(said, share, spread, do):
+    "Does a stated rate fit this share of the videos?"
+    if share > .9:
+        return Finding('fine', f'{said} rows per second are stated, and {100*share:.0f} % of the videos have them')
+    return Finding('wrong', f'{said} rows per second are stated, but there are {spread}', do)
+
+# %% ../nbs/60_inspection.ipynb #c16r
 def inspect_rate(
     rows:np.ndarray, # rows of each video (V,)
     durations:np.ndarray, # s (V,)
-    stated:float|np.ndarray=0., # rows per second that the file or the user states, one for all or of each (V,); 0: none
+    stated:float|np.ndarray=0., # rows per second as stated, for all or of each (V,); 0: none
 )->Finding:
     "Do rows follow seconds?"
-    rate,said = rows/durations,few(f'{r:g}' for r in np.unique(stated))
-    low,mid,high = np.quantile(rate, [.05, .5, .95])
+    low,mid,high = np.quantile(rows/durations, [.05, .5, .95])
     spread = f'{mid:.3g} rows per second in the middle ({low:.3g} to {high:.3g} in 90 % of the videos)'
-    steady = np.mean(np.abs(rows - mid*durations) <= np.maximum(2, .1*rows)) > .9
+    def fits(rate): return np.mean(np.abs(rows - rate*durations) <= np.maximum(2, .1*rows))
+    steady = fits(mid) > .9
     if np.any(stated):
-        fits = np.mean(np.abs(rows - stated*durations) <= np.maximum(2, .1*rows))
-        if fits > .9: return Finding('fine', f'{said} rows per second are stated, and {100*fits:.0f} % of the videos have them')
-        return Finding('wrong', f'{said} rows per second are stated, but there are {spread}', f'pass -p rows_per_second {mid:.3g}' if steady else 'pass the right rate, or features of these videos')
+        do = f'pass -p rows_per_second {mid:.3g}' if steady else 'pass the right rate, or features of these videos'
+        return _stated(few(f'{r:g}' for r in np.unique(stated)), fits(stated), spread, do)
     if np.ptp(rows) == 0: return Finding('fine', f'every video has {rows[0]} rows: they tile its duration')
-    if steady: return Finding('fine', f'no rate is stated; {spread}, about one row every {1/mid:.3g} s: taken as tiling the duration, which -p rows_per_second {mid:.3g} would change little')
-    return Finding('wrong', f'rows do not follow durations: {spread}', 'are these the features of these videos, and the durations seconds?')
+    if steady:
+        return Finding('fine', f'no rate is stated; {spread}, about one row every {1/mid:.3g} s: taken as tiling '
+            f'the duration, which -p rows_per_second {mid:.3g} would change little')
+    return Finding('wrong', f'rows do not follow durations: {spread}',
+        'are these the features of these videos, and the durations seconds?')
 
 # %% ../nbs/60_inspection.ipynb #c18
 def _layout(store):
-    "Where the rows of a video stand"
+    "Where in the file the rows of a video are"
     name = store.ids[0]
     if store.path.is_dir(): return f'a folder of <video>{store.files[name].suffix}'
     try:
@@ -199,6 +262,14 @@ def _layout(store):
         inner = list(found) if hasattr(found, 'keys') else []
     except THROWN: inner = []                       # `survey` has said why
     return 'HDF5, <video>' + (f'/{inner[0]}' if len(inner) == 1 else '/?' if inner else '')
+
+def _widths(seen):
+    "Do all videos have rows of one width?"
+    (usual,_),*others = Counter(l.width for l in seen.values()).most_common()
+    if not others: return Finding('fine', f'width {usual}' + (f' ({WIDTHS[usual]})' if usual in WIDTHS else ''))
+    odd = [k for k,l in seen.items() if l.width != usual]
+    return Finding('wrong', f'width {usual}, but {len(odd):,} videos have {few([w for w,_ in others])}: {few(odd)}',
+        'all videos need the same features')
 
 # %% ../nbs/60_inspection.ipynb #c20
 def inspect_features(
@@ -210,43 +281,72 @@ def inspect_features(
 )->list[Finding]:
     "What stands out in the features"
     looked = len(seen) + sum(map(len, broken.values()))
-    out = [Finding('fine', f'{store.path.name}: {_layout(store)}, {len(store):,} videos' + (f', {looked:,} of them looked at' if looked < len(store) else ''))]
-    for why,names in broken.items(): out.append(Finding('wrong', f'{len(names):,} videos cannot be read, {few(names)}: {why}', 'mend them, or take them out of the file and leave their queries out with -p missing skip'))
-    there = _twins(store.ids, 'the features') + (_against_annotations(store, seen, durations, stated) if durations else [])
-    if not seen: return out + there
-    widths = Counter(l.width for l in seen.values())
-    (usual,_),*others = widths.most_common()
-    if others: out.append(Finding('wrong', f'width {usual}, but {sum(n for _,n in others):,} videos have {few([w for w,_ in others])}: {few([k for k,l in seen.items() if l.width != usual])}', 'all videos need the same features'))
-    else: out.append(Finding('fine', f'width {usual}' + (f' ({WIDTHS[usual]})' if usual in WIDTHS else '')))
-    for level,what,names,do in [
-        ('wrong', 'have rows with NaN or Inf', [k for k,l in seen.items() if l.bad], 'extract them again'),
-        ('odd', 'have rows whose columns are all equal, zeros for instance', [k for k,l in seen.items() if l.flat], 'frames that could not be decoded? padding? extract them again'),
-        ('odd', 'have the same row throughout', [k for k,l in seen.items() if l.still], 'a still video, or an extraction that stopped at its first frame')]:
-        if names: out.append(Finding(level, f'{len(names):,} videos {what}: {few(names)}', do))
-    mean,square = (np.mean([getattr(l, k) for l in seen.values()]) for k in ('mean', 'square'))
-    out.append(Finding('fine', f'values: mean {mean:.3g}, standard deviation {max(square - mean**2, 0)**.5:.3g}'))
-    return out + there
+    part = f', {looked:,} of them looked at' if looked < len(store) else ''
+    out = [Finding('fine', f'{store.path.name}: {_layout(store)}, {len(store):,} videos{part}')]
+    for why,names in broken.items():
+        out.append(Finding('wrong', f'{len(names):,} videos cannot be read, {few(names)}: {why}',
+            'mend them, or take them out of the file and leave their queries out with -p missing skip'))
+    if seen: out += [_widths(seen), *_values(seen)]
+    out += _twins(store.ids, 'the features')
+    return out + (_against_annotations(store, seen, durations, stated) if durations else [])
+
+# %% ../nbs/60_inspection.ipynb #c20v
+def _values(seen):
+    "What is odd in the numbers themselves, and how they spread"
+    out = []
+    for level,kind,what,do in [
+        ('wrong', 'bad', 'have rows with NaN or Inf', 'extract them again'),
+        ('odd', 'flat', 'have rows whose columns are all equal, zeros for instance',
+            'frames that could not be decoded? padding? extract them again'),
+        ('odd', 'still', 'have the same row throughout',
+            'a still video, or an extraction that stopped at its first frame')]:
+        out += _of([k for k,l in seen.items() if getattr(l, kind)], level, f'videos {what}', do)
+    mean = np.mean([l.mean for l in seen.values()])
+    square = np.mean([l.square for l in seen.values()])
+    spread = max(square - mean**2, 0)**.5
+    return [*out, Finding('fine', f'values: mean {mean:.3g}, standard deviation {spread:.3g}')]
 
 # %% ../nbs/60_inspection.ipynb #c20a
+def _none_there(store, durations):
+    "No annotated video is in the file: whose is it?"
+    inner = f"; {store.ids[0]!r} may be a group that holds all videos: videos must stand at the top of the file"
+    if len(store) >= 3: inner = ''
+    mine = list(durations)
+    return [Finding('wrong', f'none of the {len(durations):,} annotated videos is there: '
+        f'the file has {few(store.ids)} ({resembles(store.ids)}), '
+        f'the annotations {few(mine)} ({resembles(mine)}){inner}',
+        'pass the features of this data set, or the data set of these features')]
+
+# %% ../nbs/60_inspection.ipynb #c20n
 def _against_annotations(store, seen, durations, stated):
     "Which videos are there, and do their rows follow their seconds?"
-    lost,out = [v for v in durations if v not in store],[]
+    lost = [v for v in durations if v not in store]
     named = {store.name(v): d for v,d in durations.items() if v in store}
-    if not named:
-        inner = f"; {store.ids[0]!r} may be a group that holds all videos: videos must stand at the top of the file" if len(store) < 3 else ''
-        return [Finding('wrong', f'none of the {len(durations):,} annotated videos is there: the file has {few(store.ids)} ({resembles(store.ids)}), the annotations {few(list(durations))} ({resembles(list(durations))}){inner}',
-            'pass the features of this data set, or the data set of these features')]
-    if lost: out.append(Finding('wrong', f'{len(lost):,} of {len(durations):,} annotated videos have no features: {few(lost)}', "add them, or leave their queries out with -p missing skip"))
-    else: out.append(Finding('fine', f'all {len(durations):,} annotated videos have features; {len(store) - len(named):,} further videos are there'))
+    if not named: return _none_there(store, durations)
+    out = [Finding('fine', f'all {len(durations):,} annotated videos have features; '
+        f'{len(store) - len(named):,} further videos are there')]
+    if lost: out = _of(lost, 'wrong', f'of {len(durations):,} annotated videos have no features',
+        "add them, or leave their queries out with -p missing skip")
     both = [k for k in named if k in seen]
-    if not both: return out
+    return out + (_seconds(store, seen, named, both, stated) if both else [])
+
+# %% ../nbs/60_inspection.ipynb #c20s
+def _seconds(store, seen, named, both, stated):
+    "Rows against the seconds of the annotations, and those against what a decoder found"
     try: rates = np.array([stated or store.rate(k) for k in both])
-    except THROWN as e: return [*out, Finding('wrong', f'rows_per_second: {_said(e)}', 'correct the attribute, or pass -p rows_per_second RATE')]
+    except THROWN as e:
+        return [Finding('wrong', f'rows_per_second: {_said(e)}',
+            'correct the attribute, or pass -p rows_per_second RATE')]
     try: found = {k: store.seconds(k) for k in both}
-    except THROWN as e: out.append(Finding('wrong', _said(e), 'correct the attribute'))
-    else: out += _apart({k: {named[k], s} for k,s in found.items() if s}, .1, 'the annotations and the features')
-    if len(np.unique(rates)) > 1: out.append(Finding('odd', f"rows_per_second differs between videos: {few(f'{r:g}' for r in np.unique(rates))}", 'were all extracted alike?'))
-    return [*out, inspect_rate(np.array([seen[k].rows for k in both]), np.array([named[k] for k in both]), rates)]
+    except THROWN as e: out = [Finding('wrong', _said(e), 'correct the attribute')]
+    else:
+        pairs = {k: {named[k], s} for k,s in found.items() if s}
+        out = _apart(pairs, .1, 'the annotations and the features')
+    if len(np.unique(rates)) > 1:
+        rated = few(f'{r:g}' for r in np.unique(rates))
+        out.append(Finding('odd', f"rows_per_second differs between videos: {rated}", 'were all extracted alike?'))
+    rows = np.array([seen[k].rows for k in both])
+    return [*out, inspect_rate(rows, np.array([named[k] for k in both]), rates)]
 
 # %% ../nbs/60_inspection.ipynb #c25
 def inspect_words(
@@ -257,17 +357,30 @@ def inspect_words(
     if not ann:
         lost = [] if vectors == 'corpus' else tried('vectors', need_file, vectors)[1]
         return [*lost, Finding('odd', 'no sentences: words are not looked at', 'pass -p annotations DIR')]
-    count = {k: Counter(w for s in v for w in tokenize(s.query)) for k,v in ann.items()}
-    every,train = sum(count.values(), Counter()),count.get('train', Counter())
-    out = [Finding('fine', f'{len(every):,} words in {sum(map(len, ann.values())):,} sentences, {sum(every.values())/max(1, sum(map(len, ann.values()))):.1f} a sentence')]
+    def words(samples): return Counter(chain.from_iterable(tokenize(s.query) for s in samples))
+    count = {k: words(v) for k,v in ann.items()}
+    every = sum(count.values(), Counter())
+    sentences = sum(map(len, ann.values()))
+    mean = sum(every.values())/max(1, sentences)
+    out = [Finding('fine', f'{len(every):,} words in {sentences:,} sentences, {mean:.1f} a sentence')]
+    train = count.get('train', Counter())
     new = [w for w,_ in count.get('test', Counter()).most_common() if w not in train]
-    if train and new: out.append(Finding('fine', f'{len(new):,} words of the test queries were not met in training: {few(new)}'))
-    try: have = load_vectors(vectors, [s.query for s in ann.get('train', [])] if vectors == 'corpus' else list(every)).key_to_index
-    except THROWN as e: return [*out, Finding('wrong', f'vectors: {_said(e)}', "pass a file of vectors, or 'corpus' to learn them from the training sentences")]
+    if train: out += _of(new, 'fine', 'words of the test queries were not met in training')
+    return out + _vectors(every, vectors, [s.query for s in ann.get('train', [])])
+
+# %% ../nbs/60_inspection.ipynb #c25v
+def _vectors(every, vectors, queries):
+    "Which words have no vector; every word with its count, and the queries of training"
+    try: have = load_vectors(vectors, queries if vectors == 'corpus' else list(every)).key_to_index
+    except THROWN as e:
+        return [Finding('wrong', f'vectors: {_said(e)}',
+            "pass a file of vectors, or 'corpus' to learn them from the training sentences")]
     lost = [w for w,_ in every.most_common() if w not in have]
     share = sum(every[w] for w in lost)/max(1, sum(every.values()))
-    text = f"{100*share:.1f} % of the tokens ({len(lost):,} words) have no vector" + (f", most often {', '.join(f'{w} ({every[w]:,})' for w in lost[:20])}" if lost else '')
-    return [*out, Finding('odd' if share > .05 else 'fine', text, 'use vectors of the language of these sentences' if share > .05 else '')]
+    text = f"{100*share:.1f} % of the tokens ({len(lost):,} words) have no vector"
+    if lost: text += f", most often {', '.join(f'{w} ({every[w]:,})' for w in lost[:20])}"
+    if share <= .05: return [Finding('fine', text)]
+    return [Finding('odd', text, 'use vectors of the language of these sentences')]
 
 # %% ../nbs/60_inspection.ipynb #c28
 def draw_moments(
@@ -278,7 +391,8 @@ def draw_moments(
     d,s,e = np.array([(x.duration, x.start, x.end) for x in samples]).T
     fig,ax = plt.subplots(1, 3, figsize=(9.5, 2.7), layout='constrained')
     lie = np.histogram2d(s/d, e/d, bins=21, range=[(-.025,1.025)]*2)[0].T
-    im = ax[0].imshow(np.where(lie, 100*lie/len(d), np.nan), origin='lower', extent=(-.025,1.025)*2, cmap='cividis')
+    share = np.where(lie, 100*lie/len(d), np.nan)
+    im = ax[0].imshow(share, origin='lower', extent=(-.025,1.025)*2, cmap='cividis')
     fig.colorbar(im, ax=ax[0], label='% of moments')
     ax[0].set(title='Where moments lie: crowds are a bias', xlabel='start / duration', ylabel='end / duration')
     ax[1].hist((e - s)/d, np.linspace(0, 1, 21), color=FOUND)
@@ -288,6 +402,7 @@ def draw_moments(
     for a in ax: a.title.set_fontsize(9)
     return fig
 
+# %% ../nbs/60_inspection.ipynb #c28r
 def draw_rows(
     store, # from `survey`
     seen:dict, # from `survey`
@@ -300,7 +415,9 @@ def draw_rows(
     ax.plot(*both.T, '.', color=FOUND, ms=3, alpha=.5)
     mid = np.median(both[:,1]/both[:,0])
     ax.plot([0, both[:,0].max()], [0, mid*both[:,0].max()], color=TRUE, lw=1, label=f'{mid:.3g} rows per second')
-    ax.set(title='On the line: rows follow seconds', xlabel='duration, s', ylabel='rows'); ax.title.set_fontsize(9); ax.legend(fontsize=8)
+    ax.set(title='On the line: rows follow seconds', xlabel='duration, s', ylabel='rows')
+    ax.title.set_fontsize(9)
+    ax.legend(fontsize=8)
     return fig
 
 # %% ../nbs/60_inspection.ipynb #c31
@@ -314,4 +431,5 @@ class Inspection(Data):
         super().check()
         self.choose(split=('train', 'val', 'test'))
         if self.dataset != 'world' and not (self.annotations or self.features):
-            raise ValueError(f"dataset {self.dataset!r}: nothing to look at; pass `annotations` (a folder), `features` (a file or folder), or both")
+            raise ValueError(f"dataset {self.dataset!r}: nothing to look at; "
+                "pass `annotations` (a folder), `features` (a file or folder), or both")

@@ -15,10 +15,11 @@ from html import escape
 from math import inf
 from pathlib import Path
 import numpy as np
+from fastcore.basics import patch
 from .plots import caption, draw_spans, draw_strip, OTHER
 from .core import need_file, Parameters, parse_json, plain, read_text, reading, replacing, text_lines
 from .words import tokenize
-from .video import _ffmpeg, _picture, _size, Video
+from .video import _size, Video
 
 # %% ../nbs/66_moments.ipynb #c06
 def film_strip(
@@ -30,14 +31,15 @@ def film_strip(
     "What is seen in the middle of each of `shots` equal parts"
     if shots < 1: raise ValueError(f"shots is at least 1, got {shots}")
     if not 0 < seconds < inf: raise ValueError(f"seconds is {seconds}: the length of the video is needed")
-    times,pictures,size = (np.arange(shots) + .5)*seconds/shots, [], None
+    times = (np.arange(shots) + .5)*seconds/shots
+    pictures = []
+    size = None
     for _,t1,f in video.within([(0., 0.), *zip(times, times)]):
-        size = size or _size(f, video.aspect, height)                              # of the first frame: the others may differ
+        size = size or _size(f, video.aspect, height)               # of the first frame: the others may differ
         n = int((times < t1 - 1e-9*seconds/shots).sum()) - len(pictures)
-        if n <= 0: continue
-        with _ffmpeg(video.path): pictures += [_picture(f, *size)]*n
+        if n > 0: pictures += [video._pixels(f, size)]*n
         if len(pictures) == shots: break
-    with _ffmpeg(video.path): pictures = pictures or [_picture(f, *size)]           # it is shorter than half of a part
+    pictures = pictures or [video._pixels(f, size)]                             # it is shorter than half of a part
     return np.stack(pictures + pictures[-1:]*(shots - len(pictures)))
 
 # %% ../nbs/66_moments.ipynb #c09
@@ -48,11 +50,14 @@ def draw_found(
 ):
     "Film strip and found moments; returns the figure"
     import matplotlib.pyplot as plt
-    fig,(top,ax) = plt.subplots(2, 1, figsize=(9, 1.5 + .45*len(found)), layout='constrained', height_ratios=[.8, .45*len(found)], sharex=True)
+    height = .45*len(found)
+    fig,(top,ax) = plt.subplots(2, 1, figsize=(9, 1.5 + height), layout='constrained', height_ratios=[.8, height],
+        sharex=True)
     draw_strip(top, strip, duration)
     for row,best in enumerate(found.values()): draw_spans(ax, -row, np.asarray(best))
     ax.set_yticks(-np.arange(len(found)), [caption(q, 40) for q in found], fontsize=8)
-    ax.set(xlim=(0, duration), ylim=(.6 - len(found), .6), xlabel='seconds'); ax.grid(axis='x', color=OTHER, alpha=.3)
+    ax.set(xlim=(0, duration), ylim=(.6 - len(found), .6), xlabel='seconds')
+    ax.grid(axis='x', color=OTHER, alpha=.3)
     return fig
 
 # %% ../nbs/66_moments.ipynb #c12
@@ -62,25 +67,47 @@ class _Clip:
         import av
         self.file = av.open(str(path), 'w', format='mp4')
         # no B frames: a player shows the first frame at once, and times stay in order
-        codec,options = ('libx264', dict(preset='veryfast', crf='20', bf='0')) if 'libx264' in av.codecs_available else ('mpeg4', dict(q='4'))
-        self.stream = self.file.add_stream(codec, rate=30, options=options)
-        self.stream.width,self.stream.height,self.stream.pix_fmt = w,h,'yuv420p'
+        h264 = 'libx264' in av.codecs_available
+        options = dict(preset='veryfast', crf='20', bf='0') if h264 else dict(q='4')
+        self.stream = self.file.add_stream('libx264' if h264 else 'mpeg4', rate=30, options=options)
+        self.stream.width = w
+        self.stream.height = h
+        self.stream.pix_fmt = 'yuv420p'
         self.stream.time_base = self.stream.codec_context.time_base = Fraction(1, 90_000)
-        self.took,self.frames,self.free = {},0,0
-    def add(self, picture, start, end): # s in the clip
-        import av
-        f = av.VideoFrame.from_ndarray(picture, format='rgb24')
-        f.pts,f.time_base = max(round(start*90_000), self.free),Fraction(1, 90_000)  # no two at one time
-        self.free = max(f.pts + 1, round(end*90_000))
-        self.took[f.pts],self.frames = self.free - f.pts,self.frames + 1
-        self._mux(self.stream.encode(f))
-    def _mux(self, packets):
-        for p in packets:
-            p.duration = self.took.pop(p.pts)
-            self.file.mux(p)
+        self.took = {}
+        self.frames = self.free = 0
+
     def close(self):
         self._mux(self.stream.encode())
         self.file.close()
+
+# %% ../nbs/66_moments.ipynb #c12c
+@patch
+def add(self:_Clip, picture, start, end):
+    "Write a picture that is seen from `start` to `end`, s in the clip"
+    import av
+    f = av.VideoFrame.from_ndarray(_fitted(picture, self.stream.width, self.stream.height), format='rgb24')
+    f.pts = max(round(start*90_000), self.free)                                 # no two at one time
+    f.time_base = Fraction(1, 90_000)
+    self.free = max(f.pts + 1, round(end*90_000))
+    self.took[f.pts] = self.free - f.pts
+    self.frames += 1
+    self._mux(self.stream.encode(f))
+
+@patch
+def _mux(self:_Clip, packets):
+    "Packets with their durations, into the file"
+    for p in packets:
+        p.duration = self.took.pop(p.pts)
+        self.file.mux(p)
+
+# %% ../nbs/66_moments.ipynb #c12b
+def _fitted(picture, w, h):
+    "A picture in the size of the others: in some films it changes"
+    if picture.shape[1::-1] == (w, h): return picture
+    import av
+    f = av.VideoFrame.from_ndarray(picture, format='rgb24')
+    return f.to_ndarray(format='rgb24', width=w, height=h, interpolation='AREA')
 
 @contextmanager
 def _writing(path, source):
@@ -91,18 +118,25 @@ def _writing(path, source):
         try: yield
         except av.FFmpegError as e: raise ValueError(f"{path} cannot be written ({e.strerror}): {do}") from None
 
-# %% ../nbs/66_moments.ipynb #c12b
-def _fitted(picture, w, h):
-    "A picture in the size of the others: in some films it changes"
-    if picture.shape[1::-1] == (w, h): return picture
-    import av
-    return av.VideoFrame.from_ndarray(picture, format='rgb24').to_ndarray(format='rgb24', width=w, height=h, interpolation='AREA')
-
+# %% ../nbs/66_moments.ipynb #c12l
 def _let_go(file):
     "Close a file that may be half-written"
     import av
     try: file.close()
     except av.FFmpegError: pass
+
+def _within(t0, t1, a, b): return a <= t0 < b or (t0 < a and b <= t1)     # it begins in the span, or all of that in it
+
+def _even(f, aspect, most):
+    "The size of a frame in even numbers, which H.264 needs"
+    return tuple(max(2, n - n % 2) for n in _size(f, aspect, most))
+
+def _checked(spans):
+    "Spans as numbers that a clip can have"
+    spans = [tuple(map(float, s)) for s in spans]
+    for a,b in spans:
+        if not 0 <= a < b: raise ValueError(f"a clip from {a} to {b} s: 0 <= start < end is needed")
+    return spans
 
 # %% ../nbs/66_moments.ipynb #c13
 def cut(
@@ -112,28 +146,34 @@ def cut(
     most:int=0, # pixels of the shorter side, at most; 0: as many as the video has
 )->list[int]: # frames of each clip
     "Write the frames of each span to a file; all files appear when all went well"
-    spans,clips,origin = [tuple(map(float, s)) for s in spans],{},{}
-    for a,b in spans:
-        if not 0 <= a < b: raise ValueError(f"a clip from {a} to {b} s: 0 <= start < end is needed")
+    spans = _checked(spans)
     with ExitStack() as stack:
         parts = [stack.enter_context(replacing(p)) for p in paths]
-        for t0,t1,f in video.within(spans):
-            picture = None
-            for k,(a,b) in enumerate(spans):
-                if not (a <= t0 < b or (t0 < a and b <= t1)): continue             # it begins in the span, or the span lies within it
-                if picture is None:
-                    w,h = (max(2, n - n % 2) for n in _size(f, video.aspect, most))   # H.264 needs even numbers
-                    with _ffmpeg(video.path): picture = _picture(f, w, h)
-                with _writing(paths[k], video.path):
-                    if k not in clips:
-                        clips[k],origin[k] = _Clip(parts[k], *picture.shape[1::-1]),t0
-                        stack.callback(_let_go, clips[k].file)
-                    clips[k].add(_fitted(picture, clips[k].stream.width, clips[k].stream.height), t0 - origin[k], t1 - origin[k])
-            if t1 >= max(b for _,b in spans): break
-        if lost := [s for k,s in enumerate(spans) if k not in clips]: raise ValueError(f"{video.path} ends before {lost[0][0]:.1f} s: it was shorter than its moments")
-        for k,c in clips.items():
+        clips = _cut(video, spans, paths, parts, most, stack)
+        if lost := [s for k,s in enumerate(spans) if k not in clips]:
+            raise ValueError(f"{video.path} ends before {lost[0][0]:.1f} s: it was shorter than its moments")
+        for k,(c,_) in clips.items():
             with _writing(paths[k], video.path): c.close()
-    return [clips[k].frames for k in range(len(spans))]
+    return [clips[k][0].frames for k in range(len(spans))]
+
+# %% ../nbs/66_moments.ipynb #c13c
+def _cut(video, spans, paths, parts, most, stack): # -> number of a span -> its clip and second 0
+    "Write each frame of `video` to the clips of the spans that it is in, into `parts`"
+    clips = {}
+    last = max(b for _,b in spans)
+    for t0,t1,f in video.within(spans):
+        picture = None
+        for k,(a,b) in enumerate(spans):
+            if not _within(t0, t1, a, b): continue
+            if picture is None: picture = video._pixels(f, _even(f, video.aspect, most))
+            with _writing(paths[k], video.path):
+                if k not in clips:
+                    clips[k] = _Clip(parts[k], *picture.shape[1::-1]), t0
+                    stack.callback(_let_go, clips[k][0].file)
+                clip,zero = clips[k]
+                clip.add(picture, t0 - zero, t1 - zero)
+        if t1 >= last: break
+    return clips
 
 # %% ../nbs/66_moments.ipynb #c18
 def playable(
@@ -146,24 +186,33 @@ def playable(
     with tempfile.TemporaryDirectory() as d:
         cut(video, [(start, end)], [f'{d}/clip.mp4'], most)
         data = base64.b64encode(Path(f'{d}/clip.mp4').read_bytes()).decode()
-    return f'<video controls loop muted playsinline style="width: 320px; max-width: 100%" title="{escape(plain(video.path.name))}" src="data:video/mp4;base64,{data}"></video>'
+    title = escape(plain(video.path.name))
+    return ('<video controls loop muted playsinline style="width: 320px; max-width: 100%" '
+            f'title="{title}" src="data:video/mp4;base64,{data}"></video>')
 
 # %% ../nbs/66_moments.ipynb #c21
+def _fresh(slug, used):
+    "A name that is not used yet, and now is"
+    name = slug
+    k = 1
+    while name in used:
+        k += 1
+        name = f'{slug}_{k}'
+    used.add(name)
+    return name
+
 def file_names(
     queries:list[str],
     counts:list[int], # moments of each
 )->list[list[str]]: # an mp4 name for every moment
     "Names that tell what is in a clip, each of them once"
-    out,used = [],set()
-    for q,n in zip(queries, counts):
-        stem = slug = re.sub(r'\W+', '-', q.lower())[:60].strip('-') or 'query'
-        k = 1
-        while stem in used: stem,k = f'{slug}_{k+1}',k + 1
-        used.add(stem)
-        out.append([f'{stem}-{i+1}.mp4' for i in range(n)])
-    return out
+    used = set()
+    stems = [_fresh(re.sub(r'\W+', '-', q.lower())[:60].strip('-') or 'query', used) for q in queries]
+    def numbered(stem, n): return [f'{stem}-{i+1}.mp4' for i in range(n)]
+    return [numbered(stem, n) for stem,n in zip(stems, counts)]
 
-def _clock(t):
+# %% ../nbs/66_moments.ipynb #c21v
+def _vtt_clock(t):
     "Seconds as WebVTT writes them"
     ms = round(1000*t)
     return f'{ms//3_600_000:02d}:{ms//60_000 % 60:02d}:{ms//1000 % 60:02d}.{ms % 1000:03d}'
@@ -172,11 +221,18 @@ def as_vtt(
     answers:list[dict], # query, moments: [{start, end, score}, ...]
 )->str:
     "The moments as WebVTT"
-    cues = sorted((m['start'], m['end'], i+1, a['query'], m['score']) for a in answers for i,m in enumerate(a['moments']))
-    text = lambda q: escape(' '.join(q.split()), quote=False)
-    return '\n'.join(['WEBVTT', ''] + [f"{k}\n{_clock(a)} --> {_clock(max(b, a + .001))}\n{text(q)} ({rank}: {score:.2f})\n" for k,(a,b,rank,q,score) in enumerate(cues, 1)])
+    cues = []
+    for a in answers:
+        cues += [(m['start'], m['end'], i, a['query'], m['score']) for i,m in enumerate(a['moments'], 1)]
+    out = ['WEBVTT', '']
+    for k,(a,b,rank,query,score) in enumerate(sorted(cues), 1):
+        text = escape(' '.join(query.split()), quote=False)
+        out.append(f"{k}\n{_vtt_clock(a)} --> {_vtt_clock(max(b, a + .001))}\n{text} ({rank}: {score:.2f})\n")
+    return '\n'.join(out)
 
 # %% ../nbs/66_moments.ipynb #c21e
+def _cell(query): return f"'{query}" if query[:1] in '=+-@\t\r' else query        # what a table would run
+
 def write_moments(
     answers:list[dict], # query, sure, unknown (words), moments: [{start, end, score, scale, clip}, ...]
     about:dict, # video, duration, run, encoder: what else the json says
@@ -184,12 +240,16 @@ def write_moments(
 ):
     "moments.csv, moments.json, moments.vtt"
     import pandas as pd
-    cell = lambda q: f"'{q}" if q[:1] in '=+-@\t\r' else q
-    rows = [dict(query=cell(a['query']), rank=i+1, **m, sure=a['sure']) for a in answers for i,m in enumerate(a['moments'])]
-    files = {'csv': pd.DataFrame(rows).to_csv(index=False), 'json': json.dumps(dict(**about, queries=answers), indent=1, ensure_ascii=False), 'vtt': as_vtt(answers)}
+    rows = []
+    for a in answers:
+        rows += [dict(query=_cell(a['query']), rank=i, **m, sure=a['sure']) for i,m in enumerate(a['moments'], 1)]
+    said = json.dumps(dict(**about, queries=answers), indent=1, ensure_ascii=False)
+    files = {'csv': pd.DataFrame(rows).to_csv(index=False), 'json': said, 'vtt': as_vtt(answers)}
     Path(out).mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
-        for kind,text in files.items(): stack.enter_context(replacing(Path(out)/f'moments.{kind}')).write_text(text, encoding='utf-8', errors='backslashreplace')
+        for kind,text in files.items():
+            path = stack.enter_context(replacing(Path(out)/f'moments.{kind}'))
+            path.write_text(text, encoding='utf-8', errors='backslashreplace')
 
 # %% ../nbs/66_moments.ipynb #c22a
 def world_films(
@@ -198,16 +258,19 @@ def world_films(
     "The clips of the embedded world that are kept to look at"
     films = sorted((folder/'videos').glob('*.mp4'))
     said = parse_json(read_text(folder/'test.json'), folder/'test.json') if films else {}
-    return {p: said[p.stem]['sentences'] for p in films if p.stem in said}           # others are half-made, or another's
+    return {p: said[p.stem]['sentences'] for p in films if p.stem in said}      # others are half-made, or another's
 
 def example(
     world:Path|None, # the embedded world whose encoder the model knows, from `Retriever.own`
 )->tuple[Path, list[str]]: # video file, sentences
     "A clip of the embedded world, and what its test queries ask about it"
-    if world is None: raise ValueError("no video to look at: pass -p video FILE and -p query SENTENCE (without them a clip of the embedded world is shown, and this model is of another one)")
+    do = "pass -p video FILE and -p query SENTENCE"
+    if world is None:
+        raise ValueError(f"no video to look at: {do} (without them a clip of the embedded world is shown, "
+                         "and this model is of another one)")
     films = [*world_films(world).items()]
-    if not films: raise FileNotFoundError(f"no clip of the embedded world in {world.name}/videos: pass -p video FILE and -p query SENTENCE, or make it with `make train`")
-    return films[-1]
+    if films: return films[-1]
+    raise FileNotFoundError(f"no clip of the embedded world in {world.name}/videos: {do}, or make it with `make train`")
 
 # %% ../nbs/66_moments.ipynb #c24
 @dataclass
@@ -216,26 +279,33 @@ class Retrieval(Parameters):
     run: str = 'reports/train' # run folder of the model
     video: str = '' # video file; '' and no sentence: a clip of the embedded world
     query: str = '' # what to look for
-    queries: str = '' # text file with a sentence a line, instead of query
-    top: int = 5 # moments a sentence
+    queries: str = '' # text file with one sentence per line, instead of query
+    top: int = 5 # moments per sentence
     encoder: str = '' # what reads the video, KIND:FILE; '': the embedded world's own, if the model is of it
     out: str = 'reports/retrieve' # folder for moments.csv, moments.json, moments.vtt and the clips
 
-    def check(self)->None:
-        "Types, and what goes together"
-        super().check()
-        self.between(top=(1, 1000))
-        if self.query and self.queries: raise ValueError("query and queries are two ways to ask: pass one of them")
-        if self.video and not (self.query.strip() or self.queries): raise ValueError("no sentence to look for: pass -p query SENTENCE, or -p queries FILE with a sentence a line")
-        if not self.video and (self.query or self.queries): raise ValueError("no video to look at: pass -p video FILE")
-        if not self.out or (Path(self.out).exists() and not Path(self.out).is_dir()): raise ValueError(f"out is {self.out!r}: name a folder")
+# %% ../nbs/66_moments.ipynb #c24c
+@patch
+def check(self:Retrieval)->None:
+    "Types, and what goes together"
+    Parameters.check(self)
+    self.between(top=(1, 1000))
+    if self.query and self.queries: raise ValueError("query and queries are two ways to ask: pass one of them")
+    if self.video and not (self.query.strip() or self.queries):
+        raise ValueError("no sentence to look for: pass -p query SENTENCE, or -p queries FILE with a sentence a line")
+    if not self.video and (self.query or self.queries): raise ValueError("no video to look at: pass -p video FILE")
+    if not self.out or (Path(self.out).exists() and not Path(self.out).is_dir()):
+        raise ValueError(f"out is {self.out!r}: name a folder")
 
-    def sentences(self)->list[str]: # without repetitions
-        "The sentences to look for"
-        if not self.queries: return [self.query.strip()]
-        lines = text_lines(need_file(self.queries, 'name a text file with a sentence a line'))
-        for n,line in lines:
-            if not tokenize(line): raise ValueError(f"{self.queries}:{n}: {line.strip()!r} has no word: write a sentence or remove it")
-        found = [*dict.fromkeys(' '.join(line.split()) for _,line in lines)]
-        if not found: raise ValueError(f"{self.queries} holds no sentence: write one a line")
-        return found
+# %% ../nbs/66_moments.ipynb #c24s
+@patch
+def sentences(self:Retrieval)->list[str]: # without repetitions
+    "The sentences to look for"
+    if not self.queries: return [self.query.strip()]
+    lines = text_lines(need_file(self.queries, 'name a text file with a sentence a line'))
+    for n,line in lines:
+        if not tokenize(line):
+            raise ValueError(f"{self.queries}:{n}: {line.strip()!r} has no word: write a sentence or remove it")
+    found = [*dict.fromkeys(' '.join(line.split()) for _,line in lines)]
+    if not found: raise ValueError(f"{self.queries} holds no sentence: write one a line")
+    return found

@@ -27,7 +27,7 @@ from .video import Video
 class App(Parameters):
     "What the page offers"
     run: str = 'reports/train' # run folder of a trained model
-    videos: str = '' # folder of videos to choose from, or one file; '': those of the embedded world, if the model knows it
+    videos: str = '' # folder of videos to choose from, or one file; '': the embedded world's, if the model knows it
     encoder: str = '' # what reads video files, as for nbs/extract.ipynb; '': the encoder of the training features
     top: int = 5 # answers to a query
     limit: int = 200 # MB, the largest file that can be uploaded
@@ -40,36 +40,56 @@ class App(Parameters):
         super().check()
         self.between(top=(1, 100), limit=(1, 100_000), uploads=(1, 10_000), total=(1, 1_000_000))
 
-# %% ../nbs/67_page.ipynb #c09
+# %% ../nbs/67_page.ipynb #c09c
 class Choice(NamedTuple):
     "A video that can be chosen"
     path: Path
     examples: list = [] # queries to begin with
 
+# %% ../nbs/67_page.ipynb #c09
 class Page:
     "What the page knows; `state` is all that it shows"
     def __init__(self,
         cfg:App,
         show=lambda changes: None, # takes what changed of the state
     ):
-        self.cfg,self.show,self.retriever = cfg,show,Retriever(project_root()/cfg.run, encoder=cfg.encoder)
-        self.retriever.reader                                                 # a page that can read no video says so at once
-        folder = project_root()/(cfg.folder or tempfile.gettempdir())
-        folder.mkdir(parents=True, exist_ok=True)
-        self.home = tempfile.TemporaryDirectory(prefix=f'page-{os.getpid()}-', dir=folder)
-        self.made,self.links,self.copies,self.coming = 0,{},{},None
-        self.stop,self.doing,self.told = threading.Event(),'',0.
+        self.cfg = cfg
+        self.show = show
+        self.retriever = Retriever(project_root()/cfg.run, encoder=cfg.encoder)
+        self.retriever.reader                                   # a page that can read no video says so at once
+        self.home = self._folder()
+        self.made = self.told = 0
+        self.links = {}
+        self.copies = {}
+        self.coming = None
+        self.stop = threading.Event()
         self.choices = self.offered()
-        names = list(self.choices)
-        first = '' if cfg.videos and len(names) > 1 else ''.join(names[:1])        # looking at somebody's video may take long: they choose it
-        self.state = dict(videos=names, first=first, chosen='', src='', seconds=0., strip=[], examples=[], answers=[],
-                          message='', kind='', turn=0, limit=cfg.limit, progress=0., far='')
+        self.state = self._first()
+
+# %% ../nbs/67_page.ipynb #c09f
+@patch
+def _folder(self:Page):
+    "A folder of this page's own, for the browser"
+    folder = project_root()/(self.cfg.folder or tempfile.gettempdir())
+    folder.mkdir(parents=True, exist_ok=True)
+    return tempfile.TemporaryDirectory(prefix=f'page-{os.getpid()}-', dir=folder)
+
+@patch
+def _first(self:Page):
+    "The state before anything was done"
+    names = list(self.choices)
+    first = ''.join(names[:1])
+    if self.cfg.videos and len(names) > 1: first = ''     # looking at somebody's video may take long: they choose it
+    return dict(videos=names, first=first, chosen='', src='', seconds=0., strip=[], examples=[], answers=[],
+                message='', kind='', turn=0, limit=self.cfg.limit, progress=0., far='')
 
 # %% ../nbs/67_page.ipynb #c09b
 @patch
 def offered(self:Page)->dict: # name -> Choice
     "The videos to begin with"
-    if self.cfg.videos: return {n: Choice(p.absolute()) for n,p in find_videos(project_root()/self.cfg.videos).items()}
+    if self.cfg.videos:
+        found = find_videos(project_root()/self.cfg.videos)
+        return {n: Choice(p.absolute()) for n,p in found.items()}
     folder = Path(self.retriever.cfg.annotations)
     if self.retriever.cfg.dataset != 'world' or not (folder/'world.json').exists(): return {}
     return {f'Moving shapes {i+1}': Choice(*film) for i,film in enumerate(world_films(folder).items())}
@@ -80,13 +100,13 @@ def say(self:Page, **changes):
     self.state |= changes
     self.show(changes)
 
+# %% ../nbs/67_page.ipynb #c10
 @patch
 def new_file(self:Page, suffix:str)->Path:
     "A name that no file of this page had before"
     self.made += 1
     return Path(self.home.name)/f'{self.made}{suffix}'
 
-# %% ../nbs/67_page.ipynb #c10
 @patch
 def link(self:Page,
     path:Path, # of a video
@@ -131,6 +151,7 @@ def tick(self:Page,
     far = ' of '.join(clock(t).partition('.')[0] for t in times)
     self.say(progress=min(1., done/claimed) if claimed else 0., far=far)
 
+# %% ../nbs/67_page.ipynb #c17c
 @patch
 def choose(self:Page,
     name:str, # one of `state['videos']`
@@ -141,7 +162,8 @@ def choose(self:Page,
     self.say(message=f'Looking at {name} …', kind='busy')
     seconds = self.retriever.encode(path, tick=self.tick).duration
     strip = [as_url(x) for x in film_strip(Video(path), seconds)]
-    return dict(chosen=name, src=self.link(self.copies.get(path, path)), seconds=seconds, strip=strip, examples=examples, answers=[])
+    src = self.link(self.copies.get(path, path))
+    return dict(chosen=name, src=src, seconds=seconds, strip=strip, examples=examples, answers=[])
 
 # %% ../nbs/67_page.ipynb #c18
 @patch
@@ -151,12 +173,16 @@ def find(self:Page,
     "Answer a query about the chosen video"
     if not self.state['chosen']: raise ValueError("choose or upload a video first")
     if not tokenize(query): raise ValueError("type what happens, in a few words: there is nothing to look for yet")
-    path,r = self.choices[self.state['chosen']].path,self.retriever
-    found = r.search(path, query, self.cfg.top)
-    answers = [dict(start=a, end=b, score=s, label=f'{clock(a)} – {clock(b)}') for a,b,s in found[['start', 'end', 'score']].values.tolist()]
+    path = self.choices[self.state['chosen']].path
+    r = self.retriever
+    answers = []
+    for a,b,score in r.search(path, query, self.cfg.top)[['start', 'end', 'score']].values.tolist():
+        answers.append(dict(start=a, end=b, score=score, label=f'{clock(a)} – {clock(b)}'))
     message = f"{len(answers)} moment{'s'*(len(answers) > 1)} found, the best at {answers[0]['label']}."
-    if r.others and r.cfg.align and r.match_probability(path, query) < .5: message += " It may not happen here at all: sentences about other videos fit this one as well."
-    if unknown := unknown_words(r.vocab, query): message += f" Not known to the model, so not looked for: {', '.join(unknown)}."
+    if r.others and r.cfg.align and r.match_probability(path, query) < .5:
+        message += " It may not happen here at all: sentences about other videos fit this one as well."
+    if unknown := unknown_words(r.vocab, query):
+        message += f" Not known to the model, so not looked for: {', '.join(unknown)}."
     return dict(answers=answers, message=message)
 
 # %% ../nbs/67_page.ipynb #c21
@@ -173,6 +199,12 @@ def forget(self:Page)->dict: # changes of the state: none
     self.coming = None
     return {}
 
+@patch
+def _sizes(self:Page, name): # bytes
+    "What was uploaded, but for a file of this name, which is to be replaced"
+    home = Path(self.home.name)
+    return [c.path.stat().st_size for n,c in self.choices.items() if home in c.path.parents and n != name]
+
 # %% ../nbs/67_page.ipynb #c21a
 @patch
 def begin(self:Page,
@@ -181,16 +213,28 @@ def begin(self:Page,
 )->Coming:
     "Room for a file, or an error that says why there is none"
     self.forget()
-    if len(label(name, 'the name of a file', 'upload')) > 255: raise ValueError("the name has more than 255 letters: give the file a shorter one")
+    long = len(label(name, 'the name of a file', 'upload')) > 255
+    if long: raise ValueError("the name has more than 255 letters: give the file a shorter one")
     if type(size) is not int or size < 0: raise ValueError(f"{name} does not say how large it is: upload it again")
-    cfg,home,has = self.cfg,Path(self.home.name),f'{name} has {size/1e6:,.1f} MB'
-    if size > cfg.limit*1e6: raise ValueError(f"{has}, and no more than {cfg.limit} MB can be uploaded: cut it or save it smaller")
-    sizes = [c.path.stat().st_size for n,c in self.choices.items() if home in c.path.parents and n != name]
-    left,again = cfg.total - sum(sizes)/1e6,'reload the page to begin anew'
-    if len(sizes) >= cfg.uploads: raise ValueError(f"{len(sizes)} files were uploaded, and no more can be: {again}")
-    if size > left*1e6: raise ValueError(f"{has}, and of {cfg.total} MB for all uploads {left:,.1f} are left: {again}")
+    has = f'{name} has {size/1e6:,.1f} MB'
+    limit = self.cfg.limit
+    if size > limit*1e6:
+        raise ValueError(f"{has}, and no more than {limit} MB can be uploaded: cut it or save it smaller")
+    self._need_room(name, size, has)
     suffix = Path(name).suffix[:8]
     return Coming(name, size, self.new_file(suffix if suffix[1:].isalnum() and suffix.isascii() else ''))
+
+# %% ../nbs/67_page.ipynb #c21r
+@patch
+def _need_room(self:Page, name, size, has):
+    "Refuse more files, or more bytes, than a visitor may have"
+    sizes = self._sizes(name)
+    left = self.cfg.total - sum(sizes)/1e6
+    again = 'reload the page to begin anew'
+    if len(sizes) >= self.cfg.uploads:
+        raise ValueError(f"{len(sizes)} files were uploaded, and no more can be: {again}")
+    if size > left*1e6:
+        raise ValueError(f"{has}, and of {self.cfg.total} MB for all uploads {left:,.1f} are left: {again}")
 
 # %% ../nbs/67_page.ipynb #c21b
 @patch
@@ -220,7 +264,8 @@ def take(self:Page,
     file:Coming, # all of it is there
 )->dict: # changes of the state
     "Choose a file that was uploaded"
-    before,old = dict(self.choices),self.choices.get(file.name)
+    before = dict(self.choices)
+    old = self.choices.get(file.name)
     self.choices[file.name] = Choice(file.path)
     try: changes = dict(videos=list(self.choices)) | self.choose(file.name)
     except (ValueError, OSError, Stopped) as e:
@@ -232,6 +277,7 @@ def take(self:Page,
         for path in filter(None, (old.path, self.copies.pop(old.path, None))): path.unlink()
     return changes
 
+# %% ../nbs/67_page.ipynb #c21d
 @patch
 def convert(self:Page)->dict: # changes of the state
     "A copy of the chosen video that every browser plays"
@@ -253,6 +299,7 @@ def sentence(self:Page,
     start = text[:1].upper() if text.partition(' ')[0].isalpha() else text[:1]           # a file keeps its name
     return start + text[1:] + '.'*(text[-1:] not in '.?!')
 
+# %% ../nbs/67_page.ipynb #c25d
 @patch
 def do(self:Page,
     what:str, # choose, find, upload, convert or forget
@@ -274,6 +321,23 @@ def _report(job):
     "What nobody foresaw goes to the window in which the page was started"
     if e := job.exception(): traceback.print_exception(e, file=sys.__stderr__)
 
+class _Ear:
+    "Hears the browser's messages: calls of `do` wait for each other in one thread"
+    def __init__(self, page):
+        self.page = page
+        self.line = ThreadPoolExecutor(1)
+        self.numbers = set()
+
+    def __call__(self, view, message, buffers):
+        if message.get('what') == 'cancel': return self.page.stop.set()
+        if message.get('what') == 'again': return view.send_state()             # what was sent before may be lost
+        number = message.get('number')
+        if number in self.numbers: return                                       # sent again: it is being done, or was
+        if number is not None: self.numbers.add(number)
+        given = {k: v for k,v in message.items() if k != 'number'} | ({'data': bytes(buffers[0])} if buffers else {})
+        self.line.submit(self.page.do, **given).add_done_callback(_report)
+
+# %% ../nbs/67_page.ipynb #c41s
 def _static(name): return (project_root()/'ms2d'/'static'/name).read_text(encoding='utf-8')
 
 def show_page(
@@ -284,18 +348,10 @@ def show_page(
     script = f"const HTML = {json.dumps(_static('page.html'))}\n{_static('page.js')}"
     traits = {k: traitlets.Any().tag(sync=True) for k in page.state}
     kind = type('View', (anywidget.AnyWidget,), dict(_esm=script, _css=_static('page.css'), **traits))
-    view,line,heard = kind(**page.state),ThreadPoolExecutor(1),set()
+    view = kind(**page.state)
     def show(changes):
         with view.hold_sync():
             for k,v in changes.items(): setattr(view, k, v)
-    def hear(view, message, buffers):
-        if message.get('what') == 'cancel': return page.stop.set()
-        if message.get('what') == 'again': return view.send_state()                  # what was sent before may be lost
-        number = message.get('number')
-        if number in heard: return                                                    # sent again: it is being done, or was
-        if number is not None: heard.add(number)
-        given = {k: v for k,v in message.items() if k != 'number'} | ({'data': bytes(buffers[0])} if buffers else {})
-        line.submit(page.do, **given).add_done_callback(_report)
     page.show = show
-    view.on_msg(hear)
+    view.on_msg(_Ear(page))
     return view

@@ -20,6 +20,11 @@ from .model import MS2D
 from .training import Run, train
 
 # %% ../nbs/52_report.ipynb #c09
+def _turn(video):
+    "The turn nearest to a half at which no query meets its own video; a half if there is none"
+    n = len(video)
+    return next((k for k in range(n//2 or 1, n) if (video != video.roll(k)).all()), n//2)
+
 def shuffled(
     model:MS2D,
     corpus:Corpus,
@@ -29,16 +34,16 @@ def shuffled(
     "Answers to another video's question, or from another video"
     if what not in ('query', 'video'): raise ValueError(f"what is {what!r}: 'query' or 'video'")
     q = corpus.queries[split]
-    n = len(q.video)
-    # the nearest turn to a half at which nobody meets his own video
-    turn = next((k for k in range(n//2 or 1, n) if (q.video != q.video.roll(k)).all()), n//2)
-    swapped = dict(tokens=q.tokens.roll(turn, 0), lengths=q.lengths.roll(turn, 0)) if what == 'query' else dict(video=q.video.roll(turn))
+    turn = _turn(q.video)
+    swapped = dict(video=q.video.roll(turn))
+    if what == 'query': swapped = dict(tokens=q.tokens.roll(turn, 0), lengths=q.lengths.roll(turn, 0))
     other = copy.copy(corpus)
     other.queries = {**corpus.queries, split: q._replace(**swapped)}
     return predict(model, other, split)
 
 # %% ../nbs/52_report.ipynb #c14
-READS,ORACLE = '(reads training times)', 'best cell of the maps (oracle)'
+READS = '(reads training times)'
+ORACLE = 'best cell of the maps (oracle)'
 
 def baselines(
     samples:list, # the queries with their true moments
@@ -46,24 +51,31 @@ def baselines(
 )->dict: # name -> predictions, qid -> (n, 3)
     "Answers of what does not know the query"
     answers = {'whole video': whole_video(samples), 'five tiles': five_tiles(samples)}
-    if not labelled: return answers
-    return answers | {f'best constant {READS}': constant(samples, best_constant(labelled)), f'training moments at random {READS}': label_prior(labelled, samples)}
+    if labelled:
+        answers[f'best constant {READS}'] = constant(samples, best_constant(labelled))
+        answers[f'training moments at random {READS}'] = label_prior(labelled, samples)
+    return answers
 
+# %% ../nbs/52_report.ipynb #c14b
 def rivals(
     run:Run,
 )->dict: # name -> predictions, qid -> (n, 3)
     "What a run is compared with on its test queries"
     corpus = run.corpus
-    samples,from_elsewhere = corpus.samples['test'],{n: shuffled(run.model, corpus, what) for n,what in (("another video's question", 'query'), ('another video', 'video'))}
-    return from_elsewhere | baselines(samples, corpus.labelled) | {ORACLE: map_oracle(samples, corpus.counts)}
+    samples = corpus.samples['test']
+    swapped = {"another video's question": shuffled(run.model, corpus, 'query'),
+        'another video': shuffled(run.model, corpus, 'video')}
+    return swapped | baselines(samples, corpus.labelled) | {ORACLE: map_oracle(samples, corpus.counts)}
 
 def compare(
     answers:dict, # name -> predictions, the model's first
     samples:list, # the queries with their true moments
-)->dict: # name -> result of `evaluate` under the standard convention
+)->dict: # name -> result of `evaluate` under the standard protocol
     "Rows of a table: the answers and, exactly, what a random cell would get"
-    rows = {name: evaluate(p, samples) for name,p in answers.items()} | {'random cell (expectation)': expected_random(samples)}
-    return rows | {ORACLE: rows.pop(ORACLE)} if ORACLE in rows else rows
+    rows = {name: evaluate(p, samples) for name,p in answers.items()}
+    rows['random cell (expectation)'] = expected_random(samples)
+    if ORACLE in rows: rows[ORACLE] = rows.pop(ORACLE)                             # the last row
+    return rows
 
 # %% ../nbs/52_report.ipynb #c29
 @functools.cache
@@ -77,33 +89,44 @@ def checksum(
     "SHA-256 of a file; of a folder: of the lines that `sha256sum *` prints in it"
     path = Path(path)
     if not path.exists(): raise FileNotFoundError(f"{path} does not exist: nothing to take a checksum of")
-    if path.is_dir(): return hashlib.sha256(''.join(f'{checksum(p)}  {p.name}\n' for p in sorted(path.iterdir()) if p.is_file()).encode()).hexdigest()
-    return _digest(path.resolve(), (s := path.stat()).st_size, s.st_mtime_ns)
+    if path.is_dir():
+        lines = [f'{checksum(p)}  {p.name}\n' for p in sorted(path.iterdir()) if p.is_file()]
+        return hashlib.sha256(''.join(lines).encode()).hexdigest()
+    facts = path.stat()
+    return _digest(path.resolve(), facts.st_size, facts.st_mtime_ns)
 
 # %% ../nbs/52_report.ipynb #c31
+def _git(*args):
+    "What git prints about this project"
+    return subprocess.run(['git', '-C', project_root(), *args], capture_output=True, text=True).stdout.strip()
+
 def commit()->str|None: # hash of the commit, with '+' where files differ from it; None: not in a repository of its own
     "Which version of the code runs"
-    def git(*args): return subprocess.run(['git', '-C', project_root(), *args], capture_output=True, text=True).stdout.strip()
-    try: top = git('rev-parse', '--show-toplevel')
+    try: top = _git('rev-parse', '--show-toplevel')
     except FileNotFoundError: return None                                          # no git on this machine
     if not top or Path(top).resolve() != project_root(): return None
-    return git('rev-parse', 'HEAD') + ('+' if git('status', '--porcelain', '--untracked-files=no') else '')
+    return _git('rev-parse', 'HEAD') + ('+' if _git('status', '--porcelain', '--untracked-files=no') else '')
 
+# %% ../nbs/52_report.ipynb #c31b
 def command(
     cfg:Parameters, # resolved
     usual:Parameters, # the same without the user's changes
     notebook:str, # the workbook
 )->str: # for a shell, in the project's root
     "What to type to run a workbook again with these parameters"
-    changed = {f.name: v for f in dataclasses.fields(cfg) if (v := getattr(cfg, f.name)) != getattr(usual, f.name)}
-    return shlex.join(['papermill', notebook, 'report.ipynb', *(x for k,v in changed.items() for x in ('-p', k, str(v)))])
+    words = ['papermill', notebook, 'report.ipynb']
+    for f in dataclasses.fields(cfg):
+        value = getattr(cfg, f.name)
+        if value != getattr(usual, f.name): words += ['-p', f.name, str(value)]
+    return shlex.join(words)
 
 def versions()->dict:
     "What the numbers were made with"
     import lightning
     from ms2d import __version__
-    return dict(ms2d=__version__, commit=commit(), python=platform.python_version(), torch=torch.__version__, lightning=lightning.__version__, numpy=np.__version__,
-        system=f'{platform.system()} {platform.machine()}', cores=os.cpu_count(), threads=torch.get_num_threads())
+    return dict(ms2d=__version__, commit=commit(), python=platform.python_version(), torch=torch.__version__,
+        lightning=lightning.__version__, numpy=np.__version__, system=f'{platform.system()} {platform.machine()}',
+        cores=os.cpu_count(), threads=torch.get_num_threads())
 
 # %% ../nbs/52_report.ipynb #c34
 def data_files(
@@ -119,7 +142,8 @@ def origin(
 )->dict: # command, data files and versions
     "Where the numbers of a run come from"
     usual = Config(preset=cfg.preset).resolved()
-    if cfg.dataset == 'world': usual = dataclasses.replace(usual, annotations=cfg.annotations, features=cfg.features)  # made, not given
+    if cfg.dataset == 'world':                                                     # its files are made, not given
+        usual = dataclasses.replace(usual, annotations=cfg.annotations, features=cfg.features)
     usual = dataclasses.replace(usual, preset=Config.preset)
     read = [cfg.features, *([] if cfg.vectors == 'corpus' else [cfg.vectors])]
     return dict(command=command(cfg, usual, 'nbs/train.ipynb'), files=data_files(cfg, *read), versions=versions())
@@ -132,7 +156,8 @@ def save_results(
     "Write results.json, complete or not at all"
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with replacing(folder/'results.json') as part: part.write_text(json.dumps(results, indent=1, default=float))
+    text = json.dumps(results, indent=1, default=float)
+    with replacing(folder/'results.json') as part: part.write_text(text)
 
 # %% ../nbs/52_report.ipynb #c39
 def write_results(
@@ -142,24 +167,31 @@ def write_results(
     seeds:int=1, # how many runs the tables are about
 )->dict: # what was written to results.json
     "Write results.json and predictions.jsonl into the run folder"
-    cfg,corpus = run.config,run.corpus
+    cfg = run.config
+    corpus = run.corpus
     samples = corpus.samples['test']
     write_predictions(run.folder/'predictions.jsonl', predictions, samples)
-    results = dict(title=corpus.title, split=cfg.split, queries=len(samples), protocol='standard', seed=cfg.seed, seeds=seeds, repeatable=run.repeatable, **origin(cfg),
-        training_seconds=round(run.seconds, 1), parameters=run.parameters, data=corpus.summary, validation=corpus.note, words=corpus.coverage,
+    results = dict(title=corpus.title, split=cfg.split, queries=len(samples), protocol='standard', seed=cfg.seed,
+        seeds=seeds, repeatable=run.repeatable, **origin(cfg), training_seconds=round(run.seconds, 1),
+        parameters=run.parameters, data=corpus.summary, validation=corpus.note, words=corpus.coverage,
         config=dataclasses.asdict(cfg), tables=tables)
     save_results(results, run.folder)
     return results
 
+# %% ../nbs/52_report.ipynb #c39b
 def repeat(
     cfg:Config,
-)->tuple[list, list]: # predictions and rows of `compare`, one of each a seed
+)->tuple[list, list]: # predictions and rows of `compare`, one of each for each seed
     "Train and report the further seeds of `cfg`, each in its own folder"
-    predictions,rows = [],[]
+    predictions = []
+    rows = []
     for c in cfg.repeats()[1:]:
         run = train(c)
-        predictions.append(predict(run.model, run.corpus))
-        rows.append(compare({f'ms2d ({c.preset})': predictions[-1], **rivals(run)}, run.corpus.samples['test']))
-        write_results(run, predictions[-1], dict(retrieval=rows[-1]))
-        print(f'seed {c.seed}: R@1 IoU .5 {next(iter(rows[-1].values()))["R@1 IoU=0.5"]:.1f}, in its folder {Path(c.out).name}', flush=True)
+        answers = predict(run.model, run.corpus)
+        table = compare({f'ms2d ({c.preset})': answers, **rivals(run)}, run.corpus.samples['test'])
+        predictions.append(answers)
+        rows.append(table)
+        write_results(run, answers, dict(retrieval=table))
+        r1 = next(iter(table.values()))['R@1 IoU=0.5']
+        print(f'seed {c.seed}: R@1 IoU .5 {r1:.1f}, in its folder {Path(c.out).name}', flush=True)
     return predictions, rows

@@ -22,26 +22,33 @@ class Retriever(Searcher):
 
 # %% ../nbs/65_retrieval.ipynb #c41
 @patch
-def _match(self:Retriever, video, heard): # an `Encoded`, a `Heard` of Q sentences -> m (Q,)
+def _match(self:Retriever, video, heard): # an `Encoded`, a `TextEncoding` of Q sentences -> m (Q,)
     "How well sentences fit a video as a whole"
-    if not self.cfg.align: raise ValueError("this model has no alignment (preset poster, or align=False), which alone compares videos: train with align=True")
+    if not self.cfg.align:
+        raise ValueError("this model has no alignment (preset poster, or align=False), which alone compares videos: "
+                         "train with align=True")
     seen = video.seen[self.model.middle]
-    with torch.no_grad(): m = video_text_score(seen.clips, heard.sentence, self.model.alignment.log_scale).mean(0)[:,0]
+    log_scale = self.model.alignment.log_scale
+    with torch.no_grad(): m = video_text_score(seen.clips, heard.sentence, log_scale).mean(0)[:,0]
     return m + float(np.log(seen.clips.shape[1]/seen.reference))
 
-def _match_probability(match, reference): # of sentences with a video (Q,), of the sentences that are usual (R,) -> (Q,)
+def _match_probability(match, reference): # of sentences with a video (Q,), of the usual sentences (R,) -> (Q,)
     "The chance that a sentence is about this video, when it is about this or another one equally likely"
     return (match - reference.logsumexp(0) + float(np.log(len(reference)))).sigmoid()
 
+# %% ../nbs/65_retrieval.ipynb #c41r
 @patch
 def reference(self:Retriever,
     video:Encoded,
 )->torch.Tensor: # (R,)
     "How well the sentences that the checkpoint keeps fit a video"
-    if not self.others: raise ValueError(f"{self.run} was written by another version of ms2d, which kept no sentences to compare with: train again")
+    if not self.others:
+        raise ValueError(f"{self.run} was written by another version of ms2d, "
+                         "which kept no sentences to compare with: train again")
     if self._heard is None: self._heard = self.encode_text(self.others)
     return self._match(video, self._heard)
 
+# %% ../nbs/65_retrieval.ipynb #c41p
 @patch
 def match_probability(self:Retriever,
     video:str|Path|np.ndarray|Encoded, # as for `search`
@@ -49,7 +56,8 @@ def match_probability(self:Retriever,
     duration:float=0., # of the video, s; 0: the file's own, or from the rows and their rate
 )->float: # 0..1; about .5 where the sentence fits like one about another video
     "The chance that `query` is about `video`, when it is about this or another one equally likely"
-    heard,video = self.encode_text([query]),video if isinstance(video, Encoded) else self.encode(video, duration)
+    heard = self.encode_text([query])
+    if not isinstance(video, Encoded): video = self.encode(video, duration)
     return float(_match_probability(self._match(video, heard), self.reference(video)))
 
 # %% ../nbs/65_retrieval.ipynb #c43a
@@ -62,11 +70,11 @@ def own_and_foreign(self:Retriever,
     some = [samples[i] for i in spread_indices(len(samples), most).tolist()]
     length = {s.vid: s.duration for s in some}
     videos = [*length]
-    if len(videos) < 2: raise ValueError("one video alone has no foreign one")
+    if len(videos) < 2: raise ValueError("one video alone has no foreign one: give queries of two videos or more")
     turned = dict(zip(videos, videos[len(videos)//2:] + videos[:len(videos)//2]))
     asked = [(v, s.query) for s in some for v in (s.vid, turned[s.vid])]
     told = {}
-    for v in videos:                                                                # each is looked at once
+    for v in videos:                                                        # each is looked at once
         mine = [q for w,q in asked if w == v]
         match = self._match(e := self.encode(v, length[v]), self.encode_text(mine))
         told |= {(v, q): x for q,x in zip(mine, _match_probability(match, self.reference(e)).tolist())}
@@ -83,35 +91,56 @@ def _extracted(self:Retriever, videos, features, workers, say): # -> name -> why
     "Rows of a folder's videos in the file `features`, in which names are looked up from now on"
     f = self.reader.facts
     what = self.named
-    if not isinstance(what, str): raise ValueError("`features` needs an encoder that workers can open: give it by name, 'KIND:FILE'")
-    ended = extract(Extraction(videos=str(videos), encoder=what, features=str(features), rate=f['frames_per_second'], window=f['window'], stride=f['stride'], workers=workers), say)
-    self.features,self._store = str(features),None
+    if not isinstance(what, str):
+        raise ValueError("`features` needs an encoder that workers can open: give it by name, 'KIND:FILE'")
+    windows = dict(rate=f['frames_per_second'], window=f['window'], stride=f['stride'])
+    asked = Extraction(videos=str(videos), encoder=what, features=str(features), workers=workers, **windows)
+    ended = extract(asked, say)
+    self.features = str(features)
+    self._store = None
     return {e.name: e.last if e.status == 'failed' else '' for e in ended}
 
 # %% ../nbs/65_retrieval.ipynb #c45b
 @patch
+def _wanted(self:Retriever, videos, features, workers, say): # -> name -> why it was left out, '' if it was not
+    "The videos that `index` is to look at"
+    if features and (isinstance(videos, list) or not videos):
+        raise ValueError("`features` keeps the rows of a folder's videos: give a folder, or leave `features` out")
+    if features: return self._extracted(videos, features, workers, say)
+    names = videos if isinstance(videos, list) else find_videos(videos).values() if videos else self.store.ids
+    wanted = {str(v): '' for v in names}
+    if any(Path(v).suffix[1:].lower() in SUFFIXES for v in wanted): self.reader       # no encoder, no video: said once
+    return wanted
+
+@patch
+def _add(self:Retriever, name, problem):
+    "Look at a video for the library; what is wrong with it, '': nothing"
+    try:
+        if not problem: self.library[name] = Indexed(e := self.encode(name), self.reference(e))
+    except (ValueError, OSError) as err: return str(err)
+    return problem
+
+# %% ../nbs/65_retrieval.ipynb #c45i
+@patch
 def index(self:Retriever,
-    videos:str|Path|list='', # a folder, or a list of video files, .npy files and names in the feature file; '': all of the feature file
+    videos:str|Path|list='', # a folder, or a list of files and names in the feature file; '': all of the feature file
     features:str|Path='', # HDF5 file that keeps the rows of a folder's videos; '': memory alone
     workers:int=0, # processes that extract into `features`; 0: one a core
     say=lambda line: None, # takes one line of progress
-)->'pandas.DataFrame': # video, seconds, problem ('': none), a row a video
+)->'pandas.DataFrame': # video, seconds, problem ('': none); one row per video
     "Look at many videos once, for `search_all`"
     import pandas as pd
-    if features and (isinstance(videos, list) or not videos): raise ValueError("`features` keeps the rows of a folder's videos: give a folder, or leave `features` out")
-    if features: wanted = self._extracted(videos, features, workers, say)
-    elif isinstance(videos, list): wanted = {str(v): '' for v in videos}
-    else: wanted = {str(v): '' for v in (find_videos(videos).values() if videos else self.store.ids)}
-    if not features and any(Path(v).suffix[1:].lower() in SUFFIXES for v in wanted): self.reader     # no encoder, no video: said once
-    self.library,rows = {},[]
+    wanted = self._wanted(videos, features, workers, say)
+    self.library = {}
+    rows = []
     for k,(name,problem) in enumerate(wanted.items(), 1):
-        try:
-            if not problem: self.library[name] = Indexed(e := self.encode(name), self.reference(e))
-        except (ValueError, OSError) as err: problem = str(err)
-        rows.append(dict(video=name, seconds=self.library[name].video.duration if name in self.library else np.nan, problem=problem))
+        problem = self._add(name, problem)
+        seconds = self.library[name].video.duration if name in self.library else np.nan
+        rows.append(dict(video=name, seconds=seconds, problem=problem))
         say(f'{k}/{len(wanted)} {name}: {problem or "looked at"}')
-    if not self.library: raise ValueError(f"none of the {len(wanted)} videos can be read; the first: {rows[0]['problem'] if rows else 'there is none'}")
-    return pd.DataFrame(rows)
+    if self.library: return pd.DataFrame(rows)
+    first = rows[0]['problem'] if rows else 'there is none'
+    raise ValueError(f"none of the {len(wanted)} videos can be read; the first: {first}")
 
 # %% ../nbs/65_retrieval.ipynb #c46
 @patch

@@ -64,6 +64,7 @@ class Cost(NamedTuple):
         "Share of the machine's limit that is reached"
         return max(self.flops/(can.half if half else can.flops), self.bytes/can.bytes)/self.seconds
 
+# %% ../nbs/68_speed.ipynb #c12m
 def _nbytes(x):
     "Bytes of all tensors and arrays in nested tuples, lists and dicts"
     if isinstance(x, (Tensor, np.ndarray)): return x.nbytes
@@ -92,6 +93,18 @@ def exponent(
     upper = slice(len(x)//2 - (len(x) < 4), None)
     return float(np.polyfit(np.log(x[upper]), np.log(seconds[upper]), 1)[0])
 
+def _draw_one(ax, name, x, seconds):
+    "One cost, both axes logarithmic, and the line of its exponent"
+    ms = 1e3*np.array(seconds)
+    k = exponent(x, seconds)
+    ax.loglog(x, ms, 'o-', color='#0072B2')
+    ax.loglog(x, ms[-1]*(np.array(x)/x[-1])**k, ':', color='#E69F00', lw=2)
+    ax.set(title=f'time ~ {name}$^{{{k:.2f}}}$', xlabel=name, ylabel='ms')
+    ax.title.set_fontsize(9)
+    ax.set_xticks(x, [f'{v:,}' for v in x], fontsize=7)
+    ax.minorticks_off()
+
+# %% ../nbs/68_speed.ipynb #c15g
 def draw_growth(
     curves:dict, # what grows -> (sizes, seconds)
     columns:int=4, # panels in a row
@@ -99,15 +112,10 @@ def draw_growth(
     "A panel for each, both axes logarithmic, with the fitted exponent; returns the figure"
     import matplotlib.pyplot as plt
     rows = math.ceil(len(curves)/columns)
-    fig,axes = plt.subplots(rows, columns, figsize=(2.7*columns, 2.4*rows), layout='constrained', squeeze=False)
+    size = 2.7*columns, 2.4*rows
+    fig,axes = plt.subplots(rows, columns, figsize=size, layout='constrained', squeeze=False)
     for ax in axes.flat[len(curves):]: ax.set_visible(False)
-    for ax,(name,(x,seconds)) in zip(axes.flat, curves.items()):
-        ms = 1e3*np.array(seconds)
-        k = exponent(x, seconds)
-        ax.loglog(x, ms, 'o-', color='#0072B2')
-        ax.loglog(x, ms[-1]*(np.array(x)/x[-1])**k, ':', color='#E69F00', lw=2)
-        ax.set(title=f'time ~ {name}$^{{{k:.2f}}}$', xlabel=name, ylabel='ms')
-        ax.title.set_fontsize(9); ax.set_xticks(x, [f'{v:,}' for v in x], fontsize=7); ax.minorticks_off()
+    for ax,(name,(x,seconds)) in zip(axes.flat, curves.items()): _draw_one(ax, name, x, seconds)
     return fig
 
 # %% ../nbs/68_speed.ipynb #c18
@@ -134,7 +142,8 @@ class Benchmark(Data):
         super().check()
         self.choose(preset=PRESETS, accelerator=('cpu', 'gpu', 'auto'))
         self.between(threads=(0, 1024))                  # 0: all cores
-        if self.accelerator == 'gpu' and not torch.cuda.is_available(): raise ValueError("accelerator is 'gpu', but torch sees none: choose cpu or auto")
+        if self.accelerator == 'gpu' and not torch.cuda.is_available():
+            raise ValueError("accelerator is 'gpu', but torch sees none: choose cpu or auto")
         self.needs_both()
     @property
     def device(self)->str: return 'cuda' if self.accelerator != 'cpu' and torch.cuda.is_available() else 'cpu'

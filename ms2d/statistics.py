@@ -12,8 +12,27 @@ from .metrics import per_query
 from .protocols import table
 
 # %% ../nbs/51_statistics.ipynb #c17
+def _check_paired(a, b, videos):
+    "One number and one video for each query, and at least one query"
+    if np.shape(a)[:1] != (len(videos),) or np.shape(b) != np.shape(a):
+        raise ValueError(f"one number and one video a query are needed: "
+            f"got {np.shape(a)}, {np.shape(b)} and {len(videos)} videos")
+    if not len(videos): raise ValueError("no queries to compare")
+
+def _bootstrap_means(delta, videos, draws, seed):
+    "Means of `delta` (Q,) or (Q, F) over videos that are drawn with replacement (draws,) or (draws, F)"
+    _,which = np.unique(np.asarray(videos, str), return_inverse=True)
+    queries = np.bincount(which)                                                  # of each video
+    V = len(queries)
+    rng = np.random.default_rng(seed)
+    total = np.zeros((V, *delta.shape[1:]))
+    np.add.at(total, which, delta)
+    times = np.stack([np.bincount(rng.integers(V, size=V), minlength=V) for _ in range(draws)])
+    return ((times @ total).T/(times @ queries)).T
+
+# %% ../nbs/51_statistics.ipynb #c17b
 def paired_bootstrap(
-    a:np.ndarray, # one number a query (Q,) or several (Q, F), hits or IoUs; the mean over seeds where there are several
+    a:np.ndarray, # one number for each query (Q,) or several (Q, F): hits or IoUs, or their means over seeds
     b:np.ndarray, # the same for another answer
     videos:list, # the video of each query (Q,): drawn as a whole
     draws:int=2000,
@@ -21,39 +40,42 @@ def paired_bootstrap(
     level:float=.95, # share of the draws inside the interval
 )->np.ndarray: # mean of a - b, lower and upper end (3,) or (3, F), in the unit of a
     "Difference of two answers with its interval over test videos (percentile bootstrap)"
-    if np.shape(a)[:1] != (len(videos),) or np.shape(b) != np.shape(a):
-        raise ValueError(f"one number and one video a query are needed: got {np.shape(a)}, {np.shape(b)} and {len(videos)} videos")
-    if not len(videos): raise ValueError("no queries to compare")
+    _check_paired(a, b, videos)
     delta = np.asarray(a, float) - np.asarray(b, float)
-    _,which = np.unique(np.asarray(videos, str), return_inverse=True)
-    count,V,rng = np.bincount(which),which.max() + 1,np.random.default_rng(seed)
-    total = np.zeros((V, *delta.shape[1:]))
-    np.add.at(total, which, delta)
-    times = np.stack([np.bincount(rng.integers(V, size=V), minlength=V) for _ in range(draws)])  # how often each video is drawn
-    means = ((times @ total).T/(times @ count)).T
+    means = _bootstrap_means(delta, videos, draws, seed)
     return np.stack([delta.mean(0), *np.quantile(means, [(1-level)/2, (1+level)/2], axis=0)])
 
 # %% ../nbs/51_statistics.ipynb #c23
+def _mean_per_query(runs, samples):
+    "Names of the figures; their values in percent, the mean over runs (Q, F)"
+    each = [per_query(p, samples) for p in runs]
+    stacked = [np.stack(list(e.values()), 1) for e in each]
+    return list(each[0]), 100*np.mean(stacked, 0)
+
 def differences(
     first:list, # predictions of each seed, qid -> (n, 2 or 3)
     rivals:dict, # name -> predictions of each seed of what it is compared with
     samples:list, # the queries with their true moments
 )->dict: # name -> figure -> {'difference', 'low', 'high'} in points: first - rival, 95 % interval over test videos
     "How much better the first answers, query by query; hits are averaged over seeds before videos are drawn"
-    def mean(runs):
-        each = [per_query(p, samples) for p in runs]
-        return list(each[0]),100*np.mean([np.stack(list(e.values()), 1) for e in each], 0)
-    (figures,a),videos = mean(first),[s.vid for s in samples]
-    apart = {name: paired_bootstrap(a, mean(runs)[1], videos).T.tolist() for name,runs in rivals.items()}
-    return {name: {k: dict(zip(('difference', 'low', 'high'), x)) for k,x in zip(figures, row)} for name,row in apart.items()}
+    figures,a = _mean_per_query(first, samples)
+    videos = [s.vid for s in samples]
+    apart = {}
+    for name,runs in rivals.items():
+        rows = paired_bootstrap(a, _mean_per_query(runs, samples)[1], videos).T.tolist()
+        apart[name] = {k: dict(zip(('difference', 'low', 'high'), row)) for k,row in zip(figures, rows)}
+    return apart
 
+# %% ../nbs/51_statistics.ipynb #c23b
 def differences_table(
     apart:dict, # what `differences` gave
     title:str, # of its corner
 )->'pandas.DataFrame':
-    "Differences with their intervals, a row a rival"
+    "Differences with their intervals, one row for each rival"
     import pandas as pd
-    show = {name: {k: f"{d['difference']:+.1f} [{d['low']:+.1f}, {d['high']:+.1f}]" for k,d in row.items()} for name,row in apart.items()}
+    show = {}
+    for name,row in apart.items():
+        show[name] = {k: f"{d['difference']:+.1f} [{d['low']:+.1f}, {d['high']:+.1f}]" for k,d in row.items()}
     return pd.DataFrame(show).T.rename_axis(columns=title)
 
 # %% ../nbs/51_statistics.ipynb #c46
@@ -64,17 +86,22 @@ def reliability(
     groups:int=8, # of as many queries each
 )->dict: # told, true: means; error: mean distance; bins: told, true, low and high end of its interval, queries
     "What was told against what came true"
-    told,true = np.asarray(told, float),np.asarray(true, float)
+    told = np.asarray(told, float)
+    true = np.asarray(true, float)
     if not len(told) == len(true) == len(videos) > 0:
         raise ValueError(f"one number, one outcome and one video a query are needed: "
             f"got {len(told)}, {len(true)} and {len(videos)}")
-    bins = []
-    for part in np.array_split(np.argsort(told, kind='stable'), groups):
-        if not len(part): continue
-        mean,low,high = paired_bootstrap(true[part], 0*true[part], [videos[i] for i in part], draws=500)
-        bins.append(dict(told=float(told[part].mean()), true=float(mean), low=float(low), high=float(high), queries=len(part)))
+    parts = np.array_split(np.argsort(told, kind='stable'), groups)
+    videos = np.asarray(videos, str)
+    bins = [_bin(told[p], true[p], videos[p]) for p in parts if len(p)]
     error = sum(b['queries']*abs(b['told'] - b['true']) for b in bins)/len(told)
     return dict(told=float(told.mean()), true=float(true.mean()), error=float(error), bins=bins)
+
+# %% ../nbs/51_statistics.ipynb #c46b
+def _bin(told, true, videos):
+    "One group of `reliability`"
+    mean,low,high = paired_bootstrap(true, 0*true, videos, draws=500)
+    return dict(told=float(told.mean()), true=float(mean), low=float(low), high=float(high), queries=len(told))
 
 def told_iou(
     predictions:dict, # qid -> (n, 3): start and end in s, score; best first
@@ -83,8 +110,8 @@ def told_iou(
     "What the first answers say of themselves, and what they are"
     asked = [s for s in samples if len(predictions[s.qid])]
     first = np.array([predictions[s.qid][0] for s in asked])
-    true = temporal_iou(first[:,:2], np.array([(s.start, min(s.end, s.duration)) for s in asked]))
-    return first[:,2], true, [s.vid for s in asked]
+    spans = np.array([(s.start, min(s.end, s.duration)) for s in asked])
+    return first[:,2], temporal_iou(first[:,:2], spans), [s.vid for s in asked]
 
 # %% ../nbs/51_statistics.ipynb #c26
 def mean_and_sd(
@@ -92,23 +119,27 @@ def mean_and_sd(
 )->tuple[dict, dict]: # figure -> mean; figure -> standard deviation, of figures that differ between seeds
     "One row of several"
     figures = [k for k,v in results[0].items() if isinstance(v, float)]
-    numbers = {k: np.array([r[k] for r in results]) for k in figures}
+    numbers = {}
+    for k in figures: numbers[k] = np.array([r[k] for r in results])
     sd = {k: float(x.std(ddof=1)) for k,x in numbers.items() if len(x) > 1 and np.ptp(x) > 0}
     return results[0] | {k: float(x.mean()) for k,x in numbers.items()}, sd
 
+# %% ../nbs/51_statistics.ipynb #c26b
 def seeds_table(
     each:list, # what `compare` gave for every seed
     title:str, # which queries: `Corpus.title`
-)->tuple['pandas.DataFrame', dict, dict]: # what a report shows; rows of means; rows of standard deviations, where there are any
-    "Rows of a report: means over seeds with their deviations; its corner says which queries, which convention and how many seeds"
-    both = {name: mean_and_sd([rows[name] for rows in each]) for name in each[0]}
-    mean,sd = {k: m for k,(m,_) in both.items()},{k: s for k,(_,s) in both.items() if s}
+)->tuple['pandas.DataFrame', dict, dict]: # what a report shows; rows of means; rows of deviations, where there are any
+    "Means over seeds with their deviations; the corner says which queries, which protocol and how many seeds"
+    mean = {}
+    sd = {}
+    for name in each[0]:
+        mean[name],deviations = mean_and_sd([rows[name] for rows in each])
+        if deviations: sd[name] = deviations
     frame = table(mean).round(1)
     for name,row in sd.items():
-        for k,s in row.items():
-            if k not in frame: continue
+        for k in frame.columns.intersection(list(row)):
             frame[k] = frame[k].astype(object)
-            frame.loc[name,k] = f'{mean[name][k]:.1f} ± {s:.1f}'
+            frame.loc[name,k] = f'{mean[name][k]:.1f} ± {row[k]:.1f}'
     seeds = 'one seed' if len(each) == 1 else f'mean ± sd of {len(each)} seeds'
     frame.columns.name = f"{title}; {next(iter(mean.values()))['protocol']}; {seeds}"
     return frame, mean, sd

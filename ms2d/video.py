@@ -22,7 +22,7 @@ class Video:
     "A video file, read from its first frame to its last; `seconds` and `note` are known once that was done"
     def __init__(self,
         path:str|Path, # file, in any container and codec that FFmpeg reads
-        tick=None, # called with seconds decoded and seconds claimed, about every second of film; may raise, to stop
+        tick=None, # called with seconds decoded and claimed, about every second of film; may raise, to stop
     ):
         self.path = need_file(path, 'name a video file')
         self.tick = tick
@@ -32,14 +32,11 @@ class Video:
 
     def __repr__(self): return f'Video({self.path.name}' + (f': {self.seconds:.2f} s)' if self.seconds else ')')
 
-    @property
-    def claimed(self)->float: # s; 0: it does not say
-        "How long the file says it is, known before a frame is decoded"
-        with self._opened() as (file,stream): return _claim(file, stream)
-
+# %% ../nbs/61_video.ipynb #c06b
 def _claim(file, stream):
     "The longest that a container says of itself or of its video, s"
-    return max(0., float(stream.duration*stream.time_base) if stream.duration and stream.time_base else 0., (file.duration or 0)/1e6)
+    own = float(stream.duration*stream.time_base) if stream.duration and stream.time_base else 0.
+    return max(0., own, (file.duration or 0)/1e6)
 
 def _default(streams):
     "The video that players show, of those of a file; None: there is none"
@@ -47,7 +44,12 @@ def _default(streams):
     moving = [s for s in streams if not s.disposition & (Disposition.attached_pic | Disposition.timed_thumbnails)]
     return next((s for s in moving if s.disposition & Disposition.default), moving[0] if moving else None)
 
-# %% ../nbs/61_video.ipynb #c06b
+@patch(as_prop=True)
+def claimed(self:Video)->float: # s; 0: it does not say
+    "How long the file says it is, known before a frame is decoded"
+    with self._opened() as (file,stream): return _claim(file, stream)
+
+# %% ../nbs/61_video.ipynb #c06d
 @contextmanager
 def _ffmpeg(path):
     "What FFmpeg or PyAV throws while they read `path`, as a ValueError that names it"
@@ -57,6 +59,15 @@ def _ffmpeg(path):
         try: yield
         except av.FFmpegError as e: raise ValueError(f"{path} cannot be read as a video ({e.strerror}): {do}") from None
 
+def _need(stream, kinds, path):
+    "Refuse a file that has no video stream, or one that nobody can read"
+    if stream is None:
+        have = ', '.join(kinds) or 'a header'
+        raise ValueError(f"{path} has no video, only {have}: truncated? Copy it again or name another file")
+    if stream.codec_context is None:
+        raise ValueError(f"{path} is in a codec that this FFmpeg does not know: convert it, for instance to H.264")
+
+# %% ../nbs/61_video.ipynb #c06o
 @patch
 @contextmanager
 def _opened(self:Video): # the container and its video stream
@@ -68,13 +79,18 @@ def _opened(self:Video): # the container and its video stream
             # a file object and no protocol: neither a playlist nor an odd name may lead to other files or into the net
             only = dict(protocol_whitelist='none', max_pixels=str(MOST_PIXELS))
             file = stack.enter_context(av.open(data, options=only, metadata_errors='replace', buffer_size=1 << 17))
-            stream,kinds = _default(file.streams.video), sorted({s.type for s in file.streams})
-        if stream is None: raise ValueError(f"{self.path} has no video, only {', '.join(kinds) or 'a header'}: truncated? Copy it again or name another file")
-        if stream.codec_context is None: raise ValueError(f"{self.path} is in a codec that this FFmpeg does not know: convert it, for instance to H.264")
+            stream = _default(file.streams.video)
+            kinds = sorted({s.type for s in file.streams})
+        _need(stream, kinds, self.path)
         yield file, stream
 
 # %% ../nbs/61_video.ipynb #c11
 HELD = 16 # frames that a codec may hold back to show others first, at most
+
+def _lag(packet):
+    "How much later a packet is shown than it is decoded, s"
+    if not packet.pts or packet.dts is None: return 0.
+    return float((packet.pts - packet.dts)*packet.time_base)
 
 def _decoded(file, stream, path, about):
     "Frames in the order in which they are seen; `about` tells what came with them"
@@ -84,12 +100,9 @@ def _decoded(file, stream, path, about):
         stream.codec_context.thread_count = torch.get_num_threads()
     with _ffmpeg(path):
         for packet in file.demux(stream):
-            if about.lag is None: about.lag = float((packet.pts - packet.dts)*packet.time_base) if packet.pts and packet.dts is not None else 0.
-            try: frames = packet.decode()
-            except av.FFmpegError:
-                about.lost += 1
-                continue
-            yield from frames
+            if about.lag is None: about.lag = _lag(packet)
+            try: yield from packet.decode()
+            except av.FFmpegError: about.lost += 1
 
 # %% ../nbs/61_video.ipynb #c11b
 def _one_clock(held, base):
@@ -103,46 +116,61 @@ def _one_clock(held, base):
 
 def _settle(held, base):
     "Give the first held frame the least stamp of its clock; was that another one's?"
-    if held[0][0] is None: return False
-    k = min((k for k in range(_one_clock(held, base)) if held[k][0] is not None), key=lambda k: held[k][0])
-    held[0][0],held[k][0] = held[k][0],held[0][0]
+    first = held[0][0]
+    if first is None: return False
+    mine = [k for k in range(_one_clock(held, base)) if held[k][0] is not None]
+    k = min(mine, key=lambda k: held[k][0])
+    held[0][0] = held[k][0]
+    held[k][0] = first
     return k > 0
 
+# %% ../nbs/61_video.ipynb #c11s
 def _sorted(frames):
     "(stamp in s or None, frame): frames as they come, stamps sorted among as many as a codec can hold back"
-    held,previous,base,mixed = [],-inf,-inf,0
+    held = []
+    mixed = room = 0
+    previous = base = -inf
     for f in itertools.chain(frames, [None]):
         if f is not None:
             t = float(f.pts*f.time_base) if f.pts is not None and f.time_base else None
-            if t is not None: mixed,previous = HELD if t < previous else mixed, t
+            if t is not None and t < previous: mixed = HELD
+            if t is not None: previous = t
             held.append([t, f])
         room = max(2, min(HELD, MOST_PIXELS//(f.width*f.height))) if f is not None else 0   # fewer of large ones fit
         while len(held) > room:
             if mixed: mixed = HELD if _settle(held, base) else mixed - 1
             t,g = held.pop(0)
-            base = base if t is None else t
+            if t is not None: base = t
             yield t, g
 
 # %% ../nbs/61_video.ipynb #c11a
 def _jump(path, last, t, claimed):
     "Two stamps that are too far apart"
-    if claimed: return ValueError(f"{path}: time stamps jump from {last:.0f} to {t:.0f} s: damaged? Convert it with FFmpeg, or cut it in two")
-    return ValueError(f"{path}: no new picture from {last:.0f} to {t:.0f} s: a still one, or a damaged clock? The file does not say how long "
-                      f"it is, so neither can be believed: convert it to mp4 with FFmpeg, or cut it in two")
+    if claimed:
+        return ValueError(f"{path}: time stamps jump from {last:.0f} to {t:.0f} s: damaged? "
+                          "Convert it with FFmpeg, or cut it in two")
+    return ValueError(f"{path}: no new picture from {last:.0f} to {t:.0f} s: a still one, or a damaged clock? "
+                      "The file does not say how long it is, so neither can be believed: "
+                      "convert it to mp4 with FFmpeg, or cut it in two")
 
 def _still(begin, end, claimed):
     "May one frame be seen that long? A day where the file says how long it is, two hours where that cannot be told"
     return end < claimed + 1 and end - begin <= (86_400 if claimed < inf else 7200)
 
+# %% ../nbs/61_video.ipynb #c11k
 def _clocked(stamps, zero, step, path, claimed, last):
     "(seconds or None, frame): seconds count from `zero` and never go back"
     shift = 0.
     for t,f in stamps:
         if t is not None: t += shift - zero
         if last is None:
-            if t is None or not 0 <= t < 60: shift,t = -(t or 0.),0.             # no start is known, or none to be believed
+            if t is None or not 0 <= t < 60:                            # no start is known, or none to be believed
+                shift = -(t or 0.)
+                t = 0.
         elif t is None: last += step
-        elif t < last - 1: shift,t = shift + last + step - t,last + step          # the clock starts anew
+        elif t < last - 1:                                              # the clock starts anew
+            shift = shift + last + step - t
+            t = last + step
         elif t - last > 600 and not _still(last, t, claimed): raise _jump(path, last, t, claimed)
         last = last if t is None else max(t, last or 0.)
         yield t, f
@@ -155,7 +183,8 @@ def _spread(group, at, until, step):
 
 def _stamped(frames, zero, step, path, claimed=0., last=None):
     "(seconds, frame), rising: stamps count from `zero`, frames that have none of their own are at most `step` s apart"
-    at,group = 0.,[]
+    at = 0.
+    group = []
     for t,f in _clocked(_sorted(frames), zero, step, path, claimed, last):
         if group and t is not None and t > at:
             yield from _spread(group, at, t, step)
@@ -170,49 +199,70 @@ def _stamped(frames, zero, step, path, claimed=0., last=None):
 # %% ../nbs/61_video.ipynb #c12
 class _Astray(Exception): "Parts of a film would not be what they are when it is read from its begin"
 
-TABLED = 'mov matroska avi asf flv'.split() # containers that say how long they are; of others FFmpeg guesses it from the stamps
-
-@patch
-def _run(self:Video, file, stream, frames, zero, about, last=None):
-    "Start and end (s) of each frame from here on, and the frame; `last` is None where the file begins"
-    step,claimed = 1/_rate(stream), _claim(file, stream)
-    kind = file.format.name.split(',')[0]
-    # how long an mp4 is FFmpeg reckons by the order of decoding; what it says of each frame stands in its table, in a GIF beside the frame
-    known = inf if kind in ('mov', 'gif') else claimed if kind in TABLED else 0.
-    self.aspect = float(stream.sample_aspect_ratio or 1)
-    f,heard,gaps = None,-inf,array('d')
-    for t,new in _stamped(frames, zero, step, self.path, known, last):
-        if self.tick and t >= heard + 1:
-            self.tick(t, claimed)
-            heard = t
-        if f is not None:
-            yield t0, t, f
-            gaps.append(t - at)
-        t0 = 0. if f is None and last is None else t
-        f,at = new,t
-    if f is None: raise ValueError(f"{self.path}: no frame can be decoded ({about.lost} packets are damaged): copy or download it again")
-    if last is not None and not _length(f): raise _Astray
-    end = at + (_length(f) or _usual(gaps) or step)
-    if end - at > 600 and not _still(at, end, known): raise _jump(self.path, at, end, known)
-    if last is None: self._ended(end, claimed, about.lost)
-    yield t0, end, f
-
-# %% ../nbs/61_video.ipynb #c12u
-def _usual(gaps):
-    "How long the last frame is seen where nothing says so, s: as the frames before it, slides and pauses aside; 0: there are none"
-    if not gaps: return 0.
-    gaps = np.asarray(gaps)
-    middle = np.median(gaps)
-    return float(gaps[(gaps >= middle/2) & (gaps <= 2*middle)].mean())
+TABLED = 'mov matroska avi asf flv'.split() # containers that say how long they are; FFmpeg guesses it for others
 
 def _rate(stream):
     "Frames a second as the container has it, where it can be believed"
     rate = float(stream.average_rate or 0)
     return rate if 1e-3 < rate < 1e4 else 25.
 
+def _clock(file, stream):
+    "Seconds of a frame, seconds claimed, and seconds known: inf where a table has each frame's, 0 where nobody knows"
+    claimed = _claim(file, stream)
+    kind = file.format.name.split(',')[0]
+    # how long an mp4 is FFmpeg reckons by the order of decoding; a GIF has the time of a frame beside it
+    known = inf if kind in ('mov', 'gif') else claimed if kind in TABLED else 0.
+    return 1/_rate(stream), claimed, known
+
+# %% ../nbs/61_video.ipynb #c12r
+@patch
+def _run(self:Video, file, stream, frames, zero, about, last=None):
+    "Start and end (s) of each frame from here on, and the frame; `last` is None where the file begins"
+    step,claimed,known = _clock(file, stream)
+    self.aspect = float(stream.sample_aspect_ratio or 1)
+    gaps = array('d')
+    held = None                                                         # begin and stamp (s) of a frame, and the frame
+    for t,f in self._heard(_stamped(frames, zero, step, self.path, known, last), claimed):
+        if held:
+            yield held[0], t, held[2]
+            gaps.append(t - held[1])
+        held = (t if held or last is not None else 0.), t, f
+    if not held:
+        raise ValueError(f"{self.path}: no frame can be decoded ({about.lost} packets are damaged): "
+                         "copy or download it again")
+    if last is not None and not _length(f): raise _Astray
+    end = _until(self.path, held, gaps, step, known)
+    if last is None: self._ended(end, claimed, about.lost)
+    yield held[0], end, f
+
+# %% ../nbs/61_video.ipynb #c12u
+def _usual(gaps):
+    "How long the last frame is seen, s, where nothing says so: as those before it, slides and pauses aside; 0: none"
+    if not gaps: return 0.
+    gaps = np.asarray(gaps)
+    middle = np.median(gaps)
+    return float(gaps[(gaps >= middle/2) & (gaps <= 2*middle)].mean())
+
 def _length(f): return max(0., float(f.duration*f.time_base)) if f.duration and f.time_base else 0.      # s
 
+def _until(path, held, gaps, step, known):
+    "The end (s) of the last frame"
+    _,at,f = held
+    end = at + (_length(f) or _usual(gaps) or step)
+    if end - at > 600 and not _still(at, end, known): raise _jump(path, at, end, known)
+    return end
+
 # %% ../nbs/61_video.ipynb #c12b
+@patch
+def _heard(self:Video, frames, claimed):
+    "The frames, while `tick` hears about each second of them"
+    heard = -inf
+    for t,f in frames:
+        if self.tick and t >= heard + 1:
+            self.tick(t, claimed)
+            heard = t
+        yield t, f
+
 @patch
 def _ended(self:Video, seconds, claimed, lost):
     "What is known when the last frame was read"
@@ -220,21 +270,23 @@ def _ended(self:Video, seconds, claimed, lost):
     self.seconds = seconds
     self.note = ', '.join(filter(None, [short, f'{lost} packets damaged' if lost else '']))
 
+# %% ../nbs/61_video.ipynb #c12s
 @patch
 def shown(self:Video): # yields start and end (s) and an `av.VideoFrame`
     "Every frame with the time during which it is seen, the first from 0 on"
     with self._opened() as (file,stream):
         about = SimpleNamespace(lost=0, lag=None)
         frames = _decoded(file, stream, self.path, about)
-        first = [*itertools.islice(frames, 1)]                                       # now `lag` is known
-        avi = file.format.name == 'avi'                                              # it has no stamps but counts frames as they are stored
+        first = [*itertools.islice(frames, 1)]                  # now `lag` is known
+        avi = file.format.name == 'avi'                         # it has no stamps but counts frames as they are stored
         zero = about.lag or 0. if avi else (file.start_time or 0)/1e6
         yield from self._run(file, stream, itertools.chain(first, frames), zero, about)
 
 # %% ../nbs/61_video.ipynb #c16
 def _size(f, aspect, most):
     "Width and height for a frame whose pixels have this `aspect`, the shorter side `most` at most"
-    w,h = f.width*(aspect if .2 < aspect < 5 else 1.), float(f.height)
+    w = f.width*(aspect if .2 < aspect < 5 else 1.)
+    h = float(f.height)
     scale = min(1., most/min(w, h)) if most else 1.
     return max(1, round(w*scale)), max(1, round(h*scale))
 
@@ -243,34 +295,43 @@ def _upright(x, f):
     matrix = f.side_data.get('DISPLAYMATRIX')
     if matrix is None: return x
     a,b,_,c,d = map(int, np.frombuffer(matrix, np.int32, 5))
-    if abs(a) + abs(d) < abs(b) + abs(c): x,a,d = x.transpose(1, 0, 2),c,b
-    return np.ascontiguousarray(x[::-1 if d < 0 else 1, ::-1 if a < 0 else 1])
+    turned = abs(a) + abs(d) < abs(b) + abs(c)
+    if turned: x = x.transpose(1, 0, 2)
+    across,down = (c, b) if turned else (a, d)
+    return np.ascontiguousarray(x[::-1 if down < 0 else 1, ::-1 if across < 0 else 1])
 
+# %% ../nbs/61_video.ipynb #c16p
 def _picture(f, w, h):
     "The pixels of a frame (H, W, 3) uint8, upright"
-    return _upright(f.to_ndarray(format='rgb24', width=w, height=h, interpolation='AREA' if w < f.width else 'BILINEAR'), f)
+    kind = 'AREA' if w < f.width else 'BILINEAR'
+    return _upright(f.to_ndarray(format='rgb24', width=w, height=h, interpolation=kind), f)
 
+@patch
+def _pixels(self:Video, f, size):
+    "The picture of a frame of this file"
+    with _ffmpeg(self.path): return _picture(f, *size)
+
+# %% ../nbs/61_video.ipynb #c16f
 @patch
 def frames(self:Video,
     rate:float, # frames a second, evenly, whatever the file's own rate
     most:int=0, # pixels of the shorter side; larger pictures are scaled down; 0: as they are
     end:float=inf, # s, stop there
-    as_seen:bool=False, # make pixels square where they are not; feature files of this field are made from pixels as stored
+    as_seen:bool=False, # make pixels square? Feature files of this field are made from pixels as stored
 ): # yields (H, W, 3) uint8, all of one size
     "What is seen at (k + 1/2)/rate s, k = 0, 1, ...; at least one frame"
     if not 0 < rate < inf: raise ValueError(f"rate is {rate}: frames per second > 0 are needed")
-    k,size = 0,None
-    for t0,t1,f in self.shown():
+    k = 0
+    size = None
+    for _,t1,f in self.shown():
         size = size or _size(f, self.aspect if as_seen else 1., most)
         n = ceil(min(t1, end)*rate - .5 - 1e-9)                                    # samples before t1
         if n > k:
-            with _ffmpeg(self.path): picture = _picture(f, *size)
-            for k in range(k, n): yield picture
-            k += 1
+            picture = self._pixels(f, size)
+            yield from itertools.repeat(picture, n - k)
+            k = n
         if t1 >= end: break
-    if k: return
-    with _ffmpeg(self.path): picture = _picture(f, *size)
-    yield picture
+    if not k: yield self._pixels(f, size)
 
 # %% ../nbs/61_video.ipynb #w01
 def _rising(frames, about):
@@ -281,6 +342,15 @@ def _rising(frames, about):
         last = f.pts
         yield f
 
+def _key(stream, t):
+    "Stamp and seconds of the last key frame in the index at or before `t` s of the stream's clock; 0, -inf: none"
+    entries = stream.index_entries
+    k = entries.search_timestamp(floor(t/stream.time_base))
+    return (0, -inf) if k < 0 else (entries[k].timestamp, float(entries[k].timestamp*stream.time_base))
+
+def _meets(x, a, b): return x[1] > a - 1e-6 and x[0] <= b + 1e-6                      # a frame, and a span or a moment
+
+# %% ../nbs/61_video.ipynb #w01s
 @patch
 def _start(self:Video, file, stream, zero, leapt=False):
     "What is seen from the place on where the file is, and the first stamp (s) there"
@@ -291,37 +361,35 @@ def _start(self:Video, file, stream, zero, leapt=False):
     now = float(first.pts*first.time_base) - zero
     return self._run(file, stream, itertools.chain([first], frames), zero, about, now if leapt else None), now
 
-def _key(stream, t):
-    "Stamp of the last key frame that the index has at or before `t` s of the stream's clock, and its seconds; 0, -inf: none"
-    entries = stream.index_entries
-    k = entries.search_timestamp(floor(t/stream.time_base))
-    return (0, -inf) if k < 0 else (entries[k].timestamp, float(entries[k].timestamp*stream.time_base))
+@patch
+def _leap(self:Video, file, stream, zero, stamp, a):
+    "As `_start`, from the key frame at `stamp` on, which must not be after `a` s"
+    with _ffmpeg(self.path): file.seek(stamp, stream=stream)
+    stream.codec_context.flush_buffers()
+    run,now = self._start(file, stream, zero, True)
+    if now > a: raise _Astray
+    return run, now
 
 # %% ../nbs/61_video.ipynb #w02
-def _meets(x, a, b): return x[1] > a - 1e-6 and x[0] <= b + 1e-6                      # a frame, and a span or a moment
-
 @patch
 def _leaps(self:Video, spans):
     "As `within`, where leaping does what reading does; spans are apart and rise"
     with self._opened() as (file,stream):
         if file.format.name.split(',')[0] not in ('mov', 'matroska') or not stream.time_base: raise _Astray
-        zero,early = (file.start_time or 0)/1e6, max(.5, HELD/_rate(stream))        # an index may have the time of decoding, which is earlier
-        with _ffmpeg(self.path): file.seek(0)                                      # Matroska's index is read now
+        zero = (file.start_time or 0)/1e6
+        early = max(.5, HELD/_rate(stream))               # an index may have the time of decoding, which is earlier
+        with _ffmpeg(self.path): file.seek(0)             # Matroska's index is read now
         run,now = self._start(file, stream, zero)
         if not 0 <= now < 60: raise _Astray
-        t1,x = -1.,None
+        x = None
         for a,b in spans:
             stamp,at = _key(stream, a - early + zero)
-            if at - zero > now + early:
-                with _ffmpeg(self.path): file.seek(stamp, stream=stream)
-                stream.codec_context.flush_buffers()
-                run,now = self._start(file, stream, zero, True)
-                if now > a: raise _Astray
-            if x and t1 > b + 1e-6: continue                                              # the last frame lasts until after this span, too
+            if at - zero > now + early: run,now = self._leap(file, stream, zero, stamp, a)
+            if x and x[1] > b + 1e-6: continue            # the last frame lasts until after this span, too
             for x in run:
-                now = t1 = x[1]
+                now = x[1]
                 if _meets(x, a, b): yield x
-                if t1 > b + 1e-6: break
+                if now > b + 1e-6: break
 
 # %% ../nbs/61_video.ipynb #w02a
 @patch
@@ -329,7 +397,8 @@ def within(self:Video,
     spans, # start and end (s) of each; the same for the frame of one moment
 ): # yields start and end (s) and an `av.VideoFrame`
     "The frames that are seen in some spans, in order, each once"
-    apart,done = [],-1.
+    apart = []
+    done = -1.
     for a,b in sorted(tuple(map(float, s)) for s in spans):
         if apart and a <= apart[-1][1]: apart[-1] = apart[-1][0],max(b, apart[-1][1])
         else: apart.append((a, b))
@@ -338,6 +407,6 @@ def within(self:Video,
             yield x
             done = x[0]
         return
-    except (_Astray, ValueError): pass                                             # what is wrong is said when it is read as a whole
+    except (_Astray, ValueError): pass                          # what is wrong is said when it is read as a whole
     for x in self.shown():
         if x[0] > done and any(_meets(x, a, b) for a,b in apart): yield x
