@@ -25,6 +25,7 @@ def _predict(
     scores = np.broadcast_to(1 - np.arange(k)/k, (len(d), k))
     return {s.qid: x for s,x in zip(samples, np.concatenate([shares*d[:,None,None], scores[...,None]], -1))}
 
+# %% ../nbs/17_baselines.ipynb #c06t
 def _times(
     samples:list, # queries with true moments
 )->tuple: # durations (Q,), true moments in seconds (Q, W, 2), NaN where a query has fewer than W
@@ -50,7 +51,8 @@ def constant(
     span:tuple=(0.,.5), # start and end as shares of the duration
 )->dict: # qid -> (1, 3)
     "The same part of every video"
-    if not 0 <= span[0] < span[1] <= 1: raise ValueError(f"span is (start, end) as shares of the duration, 0 <= start < end <= 1: got {span}")
+    if not 0 <= span[0] < span[1] <= 1:
+        raise ValueError(f"span is (start, end) as shares of the duration, 0 <= start < end <= 1: got {span}")
     return _predict(samples, [span])
 
 # %% ../nbs/17_baselines.ipynb #c12
@@ -66,12 +68,13 @@ def constant_recall(
         for j in range(i+1, steps+1): out[i,j] = 100*(_best(np.array([i,j])/steps*d[:,None], t) >= iou).mean()
     return out
 
+# %% ../nbs/17_baselines.ipynb #c12b
 def best_constant(
     train:list, # TRAINING samples with times, seconds
     iou:float=.5, # the IoU at which R@1 is made best
     steps:int=20, # the grid's steps over the duration
 )->tuple: # start and end as shares of the duration
-    "The constant span with the best R@1 on the training moments. READS TRAINING TIMES: a weakly-supervised method may not"
+    "The constant span with the best R@1 in training. READS TRAINING TIMES: a weakly-supervised method may not"
     recall = constant_recall(train, iou, steps)
     i,j = np.unravel_index(np.nanargmax(recall), recall.shape)
     return float(i/steps), float(j/steps)
@@ -92,12 +95,14 @@ def _cells(n):
 def random_cells(
     samples:list, # the queries
     n:int=16, # clips on a side of the map
-    top:int=5, # cells a query, all of them where the map has fewer
+    top:int=5, # cells per query, all of them where the map has fewer
     seed:int=0, # same seed, same answers
 )->dict: # qid -> (top, 3)
     "Random cells of an n x n map, without repetition"
-    if n < 1 or top < 1: raise ValueError(f"a map has at least one clip and an answer at least one span: got n={n}, top={top}")
-    proposals,best = _cells(n),random.Random(seed)
+    if n < 1 or top < 1:
+        raise ValueError(f"a map has at least one clip and an answer at least one span: got n={n}, top={top}")
+    proposals = _cells(n)
+    best = random.Random(seed)
     key = np.random.default_rng(seed).random((len(samples), len(proposals)), np.float32)
     # the first cells have a stream of their own: R@1 does not depend on `top`
     key[np.arange(len(samples)), [best.randrange(len(proposals)) for _ in samples]] = -1
@@ -109,11 +114,12 @@ def expected_random(
     n:int=16, # clips on a side of the map
     ranks:tuple=(1,5), # n of R@n
     ious:tuple=(.3,.5,.7), # m of IoU=m; a hit is IoU >= m
-)->dict: # as `evaluate` under the standard convention gives it
+)->dict: # as `evaluate` under the standard protocol gives it
     "What `random_cells` scores on average over all draws"
     d,t = _times(samples)
     iou = np.stack([_best(c*d[:,None], t) for c in _cells(n)], 1)  # (Q, M)
-    M,out = iou.shape[1],{}
+    M = iou.shape[1]
+    out = {}
     for r in ranks:
         miss = np.array([comb(M-h, min(r, M))/comb(M, min(r, M)) for h in range(M+1)])
         out |= {f'R@{r} IoU={m:g}': float(100*(1 - miss[(iou >= m).sum(1)]).mean()) for m in ious}
@@ -123,12 +129,13 @@ def expected_random(
 def label_prior(
     train:list, # TRAINING samples with times
     samples:list, # the queries
-    top:int=5, # windows a query
+    top:int=5, # windows per query
     seed:int=0, # same seed, same answers
 )->dict: # qid -> (top, 3)
-    "Moments drawn from the training moments, as shares of their videos. READS TRAINING TIMES: a weakly-supervised method may not"
+    "Training moments at random, as shares of their videos. READS TRAINING TIMES: a weakly-supervised method may not"
     d,t = _times(train)
-    if not (d > 0).all(): raise ValueError(f"{(d <= 0).sum()} training videos have no duration: moments cannot be taken as shares of it")
+    if not (d > 0).all():
+        raise ValueError(f"{(d <= 0).sum()} training videos have no duration: moments cannot be taken as shares of it")
     shares = (t/d[:,None,None]).reshape(-1, 2)
     shares = shares[~np.isnan(shares[:,0])]
     return _predict(samples, shares[np.random.default_rng(seed).integers(len(shares), size=(len(samples), top))])

@@ -55,7 +55,7 @@ def _state_and_model(
 def read_checkpoint(
     path:Path, # last.ckpt or previous.ckpt
 )->dict: # what `Learner.on_save_checkpoint` and Lightning wrote
-    "As `_state_and_model`, for whoever has a model"
+    "A whole checkpoint, or an error that names it; it runs no code, whatever the file says"
     return _state_and_model(path)[0]
 
 # torch's own message tells how to load such a file all the same

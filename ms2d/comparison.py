@@ -8,7 +8,7 @@ __all__ = ['GRID', 'MAPS', 'AXES', 'FIGURES', 'COLOURS', 'grid', 'one_at_a_time'
            'Ablation']
 
 # %% ../nbs/55_comparison.ipynb #c03
-import dataclasses, hashlib, itertools, json, numpy as np, os, time
+import hashlib, itertools, json, numpy as np, os, time
 from dataclasses import dataclass
 from pathlib import Path
 from fastcore.basics import patch

@@ -7,8 +7,9 @@ __all__ = ['THROWN', 'SUFFIXES', 'plain', 'project_root', 'few', 'file_hash', 'd
            'cause', 'reading', 'kind_of', 'need_file', 'read_text', 'text_lines', 'parse_json', 'number', 'shown',
            'sentence', 'writable', 'label', 'stem', 'spellings', 'bare', 'by_stem', 'find_name', 'Parameters']
 
-# %% ../nbs/01_core.ipynb #c03
-import csv, dataclasses, difflib, errno, gzip, hashlib, json, os, pickle, re, shutil, stat, struct, tokenize, types, typing, unicodedata, zipfile, zlib
+# %% ../nbs/01_core.ipynb #c02
+import csv, dataclasses, difflib, errno, gzip, hashlib, json, os, pickle, re, shutil, stat, struct, tokenize
+import types, typing, unicodedata, zipfile, zlib
 from contextlib import contextmanager
 from math import isfinite
 from pathlib import Path
@@ -60,11 +61,6 @@ def _alive(pid):
     try: return Path(f'/proc/{pid}/stat').read_bytes().rpartition(b')')[2].split()[0] not in (b'Z', b'X')
     except (OSError, IndexError): return True
 
-def _hidden(path):
-    "A short hidden name for what belongs to `path` alone"
-    return '.' + hashlib.blake2b(os.fsencode(path.name), digest_size=4).hexdigest()
-
-# %% ../nbs/01_core.ipynb #c09a
 def disk_full(
     e:BaseException, # from whoever wrote there
     folder:str|Path, # where it was written
@@ -73,13 +69,18 @@ def disk_full(
     if getattr(e, 'errno', None) in (errno.ENOSPC, errno.EDQUOT) or os.strerror(errno.ENOSPC) in str(e): return True
     return isinstance(e, (OSError, RuntimeError)) and shutil.disk_usage(folder).free < 100_000
 
+# %% ../nbs/01_core.ipynb #c09a
+def _hidden(path):
+    "A short hidden name for what belongs to `path` alone"
+    return '.' + hashlib.blake2b(os.fsencode(path.name), digest_size=4).hexdigest()
 @contextmanager
 def writing(
     path:str|Path, # file or folder that is written
     need:int=0, # bytes that it takes, where that is known
 ):
     "A full disk as a sentence, whatever the library that met it says"
-    folder,mega = Path(path).parent,need/1e6
+    folder = Path(path).parent
+    mega = need/1e6
     wanted = f' ({mega:,.0f} MB are needed)' if mega >= 10 else f' ({mega:.2g} MB are needed)' if need else ''
     full = ValueError(f"{path}: the disk is full{wanted}: make room in {folder}, or name another place")
     if need and shutil.disk_usage(folder).free < need: raise full
@@ -94,8 +95,7 @@ def replacing(
     path:str|Path, # file to write
 ): # the name to write to
     "A temporary name in the same folder, which becomes `path` when all went well"
-    path = Path(path)
-    own = _hidden(path)
+    own = _hidden(path := Path(path))
     for old in path.parent.glob(f'{own}.*.part*'):
         if not _alive(int(old.name.split('.')[2])): old.unlink(missing_ok=True)
     part = path.with_name(f'{own}.{os.getpid()}.part{path.suffix}')
@@ -112,8 +112,9 @@ def write_json(
     with replacing(path) as part: part.write_text(json.dumps(content), encoding='utf-8')
 
 # %% ../nbs/01_core.ipynb #c12
-THROWN = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, AssertionError, RuntimeError, OSError, EOFError, MemoryError,
-    SyntaxError, struct.error, zlib.error, zipfile.BadZipFile, pickle.PickleError, csv.Error, tokenize.TokenError)
+THROWN = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, AssertionError, RuntimeError, OSError,
+          EOFError, MemoryError, SyntaxError, struct.error, zlib.error, zipfile.BadZipFile, pickle.PickleError,
+          csv.Error, tokenize.TokenError)
 
 def cause(
     e:BaseException, # from a library
@@ -125,6 +126,7 @@ def cause(
     text = plain(e, n)
     return f'{type(e).__name__}: {text}' if text else type(e).__name__
 
+# %% ../nbs/01_core.ipynb #c12a
 @contextmanager
 def reading(
     path:str|Path, # file that is read
@@ -138,14 +140,17 @@ def reading(
     except THROWN as e:
         if str(path) in str(e) and (type(e) is ValueError or type(e) is FileNotFoundError and e.errno is None): raise
         if isinstance(e, FileNotFoundError): raise FileNotFoundError(f"{path} does not exist") from None
-        if isinstance(e, PermissionError): raise ValueError(f"{path}{where}: this user may not read it: change its permissions") from None
+        if isinstance(e, PermissionError):
+            raise ValueError(f"{path}{where}: this user may not read it: change its permissions") from None
         said = next((why for piece,why in because if piece in str(e)), None)
-        raise ValueError(f"{path}{where} {what}: {said}" if said else f"{path}{where} {what} ({cause(e)}): {do}") from None
+        raise ValueError(f"{path}{where} {what}: {said}" if said
+                         else f"{path}{where} {what} ({cause(e)}): {do}") from None
 
 # %% ../nbs/01_core.ipynb #c15
 _BEGINS = {b'\x89HDF\r\n\x1a\n': 'hdf5', b'\x93NUMPY': 'npy',
     b'PK\x03\x04': 'zip', b'PK\x05\x06': 'zip', b'\x1f\x8b': 'gzip', b'version https://git-lfs': 'pointer'}
-_PAGE = re.compile(rb'(\xef\xbb\xbf)?\s*(?>(?>(<\?xml[^>]*>|<!--.*?-->)\s*)*)<(!doctype\s+html|html|head)\b', re.I | re.S)
+_PAGE = re.compile(rb'(\xef\xbb\xbf)?\s*(?>(?>(<\?xml[^>]*>|<!--.*?-->)\s*)*)<(!doctype\s+html|html|head)\b',
+                   re.I | re.S)
 
 def kind_of(
     path:str|Path, # a file that is there
@@ -172,7 +177,6 @@ def need_file(
     if stand_in := _STAND_INS.get(kind_of(path)): raise ValueError(f"{path} {stand_in}")
     return path
 
-# %% ../nbs/01_core.ipynb #c15r
 def _unpacked(path, most):
     "The bytes of a file, packed with gzip or not, `most` at most"
     unpack = gzip.open if kind_of(path) == 'gzip' else open
@@ -180,6 +184,7 @@ def _unpacked(path, most):
     if len(data) > most: raise ValueError(f"{path} holds more than {most/1e9:.3g} GB of text: split it")
     return data
 
+# %% ../nbs/01_core.ipynb #c15r
 def read_text(
     path:str|Path, # file of UTF-8 text, perhaps with a byte-order mark, perhaps packed with gzip
     most:int=1_000_000_000, # bytes, unpacked
@@ -188,7 +193,8 @@ def read_text(
     data = _unpacked(path := need_file(path), most)
     if data[:2] in (b'\xff\xfe', b'\xfe\xff'): raise ValueError(f"{path}: UTF-16 text: save it as UTF-8")
     try: text = data.decode('utf-8-sig')
-    except UnicodeDecodeError as e: raise ValueError(f"{path}: not UTF-8 text (byte {e.start}): save it as UTF-8") from None
+    except UnicodeDecodeError as e:
+        raise ValueError(f"{path}: not UTF-8 text (byte {e.start}): save it as UTF-8") from None
     return text.replace('\r\n', '\n').replace('\r', '\n')
 
 def text_lines(
@@ -203,19 +209,19 @@ def _once(pairs):
     out = dict(pairs)
     if len(out) == len(pairs): return out
     seen = set()
-    raise ValueError(f"the key {next(k for k,_ in pairs if k in seen or seen.add(k))!r} comes twice: one of the two would be lost")
+    twice = next(k for k,_ in pairs if k in seen or seen.add(k))
+    raise ValueError(f"the key {twice!r} comes twice: one of the two would be lost")
 
-def parse_json(
-    text:str,
+def parse_json(text:str,
     where:str|Path, # file, or file and line, for the message of an error
 ): # what the text holds
     "Parsed JSON, or an error that says where"
     try: return json.loads(text, object_pairs_hook=_once)
     except json.JSONDecodeError as e:
-        raise ValueError(f"{where}: not json: {e.msg} at line {e.lineno}, column {e.colno}: cut off, or edited by hand?") from None
+        raise ValueError(f"{where}: not json: {e.msg} at line {e.lineno}, column {e.colno}: cut off, "
+                         f"or edited by hand?") from None
     except RecursionError: raise ValueError(f"{where}: nested too deeply") from None
     except ValueError as e:
-        # what Python says of a long number is advice for programmers
         what = 'a number of thousands of digits' if 'int_max_str_digits' in str(e) else e
         raise ValueError(f"{where}: {what}") from None
 
@@ -239,7 +245,8 @@ def shown(
     n:int=60, # characters at most
 )->str:
     "A value for the message of an error"
-    text = f'{x:.0e}' if isinstance(x, int) and abs(x) > 1e15 and abs(x) < 1e300 else 'a number of thousands of digits' if isinstance(x, int) and abs(x) > 1e15 else ascii(x)
+    long = isinstance(x, int) and abs(x) > 1e15
+    text = ascii(x) if not long else f'{x:.0e}' if abs(x) < 1e300 else 'a number of thousands of digits'
     return text if len(text) <= n else text[:n] + ' ...'
 
 def sentence(
@@ -251,10 +258,12 @@ def sentence(
     if not x.strip(): raise ValueError(f"{where}: empty query: write a sentence or remove it")
     return writable(x, 'the sentence', where).strip()
 
+# %% ../nbs/01_core.ipynb #c21b
 def writable(x:str, what:str, where:str)->str:
     "`x` if UTF-8 has it: half of a surrogate pair would stop whoever writes it down"
     try: x.encode()
-    except UnicodeEncodeError: raise ValueError(f"{where}: {what} {shown(x)} has half of a surrogate pair: write it again") from None
+    except UnicodeEncodeError:
+        raise ValueError(f"{where}: {what} {shown(x)} has half of a surrogate pair: write it again") from None
     return x
 
 def label(
@@ -278,7 +287,6 @@ def stem(
     head,dot,suffix = name.rpartition('.')
     return head if head and suffix.lower() in SUFFIXES else name
 
-# %% ../nbs/01_core.ipynb #c23a
 def spellings(
     name:str, # of a video
 )->tuple: # as it is; with ActivityNet's `v_` where it had none, or without
@@ -287,14 +295,12 @@ def spellings(
     other = last[2:] if last.startswith('v_') else f'v_{last}'
     return name, head + slash + other
 
-def bare(
-    name:str, # of a video
-)->str: # the same for all names that mean the same video
+# %% ../nbs/01_core.ipynb #c23a
+def bare(name:str)->str: # the same for all names that mean the same video
     "A name without suffix and without `v_`"
     short = stem(name)
     return spellings(short)[1] if short.rpartition('/')[2].startswith('v_') and short != 'v_' else short
 
-# %% ../nbs/01_core.ipynb #c23b
 def by_stem(names)->dict: # stem -> the names that have it
     "Names, to be looked through by `find_name`"
     out = {}
@@ -326,14 +332,6 @@ def _want(value, hint):
     if type(value) is int and int in kinds: return 'a number below 2^63'
     return getattr(hint, '__name__', str(hint))
 
-def _hint(name, value, hint):
-    "What to write instead of a value of the wrong type"
-    want = getattr(hint, '__name__', str(hint))
-    if 'bool' in want: return ': write True or False'
-    if str in (hint, *typing.get_args(hint)) and type(value) in (int, float, bool, types.NoneType):
-        return f': papermill reads words like 007, 1e5, True or None as something else with -p; write -r {name} {value}, or whatever the word was'
-    return ''
-
 # %% ../nbs/01_core.ipynb #c26a
 class Parameters:
     "Checked parameters of a workbook; a subclass is a dataclass"
@@ -343,23 +341,39 @@ class Parameters:
         "Raise a readable error for a value of the wrong type, or a number that is not finite"
         for name,hint in typing.get_type_hints(type(self)).items():
             if _has_type(v := getattr(self, name), hint): continue
-            raise ValueError(f"{name} is {shown(v)} ({type(v).__name__}), {_want(v, hint)} is needed{_hint(name, v, hint)}")
+            raise ValueError(f"{name} is {shown(v)} ({type(v).__name__}), "
+                             f"{_want(v, hint)} is needed{_hint(name, v, hint)}")
         for name,v in vars(self).items():
-            if isinstance(v, str) and '\0' in writable(v, name, 'parameters'): raise ValueError(f"{name} is {shown(v)}: a zero byte is no text")
+            if isinstance(v, str) and '\0' in writable(v, name, 'parameters'):
+                raise ValueError(f"{name} is {shown(v)}: a zero byte is no text")
 
-    def choose(self, **choices)->None: # name=values that it may have
-        "Raise a readable error for a value that is none of its choices"
-        for name,known in choices.items():
-            if getattr(self, name) in known: continue
-            raise ValueError(f"{name} is {getattr(self, name)!r}: choose one of {', '.join(map(str, filter(None, known)))}")
+# %% ../nbs/01_core.ipynb #c26h
+def _hint(name, value, hint):
+    "What to write instead of a value of the wrong type"
+    want = getattr(hint, '__name__', str(hint))
+    if 'bool' in want: return ': write True or False'
+    if str in (hint, *typing.get_args(hint)) and type(value) in (int, float, bool, types.NoneType):
+        return (': papermill reads words like 007, 1e5, True or None as something else with -p; '
+                f'write -r {name} {value}, or whatever the word was')
+    return ''
 
-    def between(self, **ranges)->None: # name=(lowest, highest) that it may be; None fits every range
-        "Raise a readable error for a number outside its range"
-        for name,(low,high) in ranges.items():
-            if (v := getattr(self, name)) is None or low <= v <= high: continue
-            raise ValueError(f"{name} is {v}: {low} to {high} is needed" if high < 1e300 else f"{name} is {v}: at least {low} is needed")
+@patch
+def choose(self:Parameters, **choices)->None: # name=values that it may have
+    "Raise a readable error for a value that is none of its choices"
+    for name,known in choices.items():
+        if getattr(self, name) in known: continue
+        raise ValueError(f"{name} is {getattr(self, name)!r}: choose one of "
+                         f"{', '.join(map(str, filter(None, known)))}")
 
 # %% ../nbs/01_core.ipynb #c28
+@patch
+def between(self:Parameters, **ranges)->None: # name=(lowest, highest) that it may be; None fits every range
+    "Raise a readable error for a number outside its range"
+    for name,(low,high) in ranges.items():
+        if (v := getattr(self, name)) is None or low <= v <= high: continue
+        raise ValueError(f"{name} is {v}: {low} to {high} is needed"
+                         if high < 1e300 else f"{name} is {v}: at least {low} is needed")
+
 @patch(cls_method=True)
 def of(cls:Parameters,
     given:dict, # name -> value; what is not there has its default
@@ -367,7 +381,8 @@ def of(cls:Parameters,
     "Parameters by name; a name that is not one is an error"
     known = [f.name for f in dataclasses.fields(cls)]
     if extra := sorted(given.keys() - set(known)):
-        close = [f"{n if n.isprintable() else ascii(n)} (did you mean {m[0]}?)" if (m := difflib.get_close_matches(n, known, 1)) else shown(n).strip("'") for n in extra]
+        close = [f"{n if n.isprintable() else ascii(n)} (did you mean {m[0]}?)"
+                 if (m := difflib.get_close_matches(n, known, 1)) else shown(n).strip("'") for n in extra]
         raise ValueError(f"unknown parameter: {few(close)}. There are: {', '.join(known)}")
     return cls(**given)
 
@@ -378,7 +393,8 @@ def from_namespace(cls:Parameters,
 )->Parameters: # an object of the class that is asked
     "The parameters of a notebook"
     kinds = (bool, int, float, str, list, dict, type(None))
-    return cls.of({k: v for k,v in namespace.items() if k[:1] != '_' and isinstance(v, kinds) and k not in ('In', 'Out')})
+    return cls.of({k: v for k,v in namespace.items() if k[:1] != '_' and isinstance(v, kinds)
+                   and k not in ('In', 'Out')})
 
 @patch(cls_method=True)
 def from_file(cls:Parameters,

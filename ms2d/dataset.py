@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['DATASETS', 'Sample', 'timed', 'Annotations', 'read_annotations', 'summary']
 
-# %% ../nbs/10_dataset.ipynb #c03
+# %% ../nbs/10_dataset.ipynb #c02
 import csv, io, os, re
 from math import inf, isfinite, isnan, nan
 from pathlib import Path
@@ -22,9 +22,8 @@ class Sample(NamedTuple):
     duration: float # length of the video, seconds
     start: float = nan # begin of the moment, seconds; NaN: not known
     end: float = nan # end of the moment, seconds (half-open); NaN: not known
-    windows: tuple = () # all its true moments ((start, end), ...), seconds, where there are several; `start` and `end` are the longest's
+    windows: tuple = () # all its true moments ((start, end), ...), seconds, where there are several; above: the longest
 
-# %% ../nbs/10_dataset.ipynb #c10
 def timed(
     samples:list[Sample], # queries
 )->list[Sample]: # in the same order
@@ -33,16 +32,14 @@ def timed(
 
 # %% ../nbs/10_dataset.ipynb #c13
 class Annotations(dict):
-    "`{split: [Sample, ...]}`, and in `notes` what was changed on the way in: `{split: {'clipped': n, 'dropped': n, 'untimed': n}}`"
+    "`{split: [Sample, ...]}`; `notes`: what was changed, `{split: {'clipped': n, 'dropped': n, 'untimed': n}}`"
     def __init__(self, *args):
         super().__init__(*args)
         self.notes = {}
         self.outside = set() # (split, qid) of the kept moments that left their video and were clipped
         self.where = {} # (split, qid) -> file and line, or file, video and number of the query
 
-    def note(self,
-        split:str, # 'train', 'val' or 'test'
-    )->dict: # the counts of this split, to be changed in place
+    def note(self, split:str)->dict: # the counts of 'train', 'val' or 'test', to be changed in place
         "What happened to the samples of `split`"
         return self.notes.setdefault(split, dict(clipped=0, dropped=0, untimed=0))
 
@@ -77,35 +74,41 @@ def _fit(s, where, slack, strict):
 
 # %% ../nbs/10_dataset.ipynb #c14x
 @patch
+def _keep(self:Annotations, split, s, where, slack, strict, untimed):
+    "The moments of a sample that are kept, none where it is dropped; what is done to them is counted"
+    note = self.note(split)
+    if isnan(s.start) and isnan(s.end) and not s.windows:
+        if split == 'test' and not untimed:
+            raise ValueError(f"{where}: no start and end: a test query needs both (train and val do without)")
+        note['untimed'] += 1
+        return [(s.start, s.end)]
+    kept,past = _fit(s, where, slack, strict or split == 'test')
+    note['clipped'] += past
+    note['dropped'] += not kept
+    if kept and past: self.outside.add((split, s.qid))
+    once = [*dict.fromkeys(kept)]
+    if len(once) < len(kept): note['doubled'] = note.get('doubled', 0) + len(kept) - len(once)
+    if len(once) > 1: note['several'] = note.get('several', 0) + 1
+    return once
+
+# %% ../nbs/10_dataset.ipynb #c14y
+@patch
 def add(self:Annotations,
     split:str, # 'train', 'val' or 'test'
-    s:Sample, # as it stands in the file
+    s:Sample, # as the file has it
     where:str, # file and line, for the message of an error
     slack:float=inf, # seconds that a moment may lie past the ends of the video and be clipped
     strict:bool=False, # refuse `end <= start` in train and val too
     untimed:bool=False, # a test query may lack its moment, as where the authors keep it
 )->bool: # was it kept?
     "Check `s`, clip its moments to the video, keep it or count it as dropped"
-    query,vid = sentence(s.query, where),label(s.vid, 'vid', where)
+    s = s._replace(query=sentence(s.query, where), vid=label(s.vid, 'vid', where))
     if not 0 < s.duration < inf:
         raise ValueError(f"{where}: the duration of {s.vid!r} is {s.duration}: seconds > 0 are needed")
-    note,kept = self.note(split),[(s.start, s.end)]
-    if isnan(s.start) and isnan(s.end) and not s.windows:
-        if split == 'test' and not untimed:
-            raise ValueError(f"{where}: no start and end: a test query needs both (train and val do without)")
-        note['untimed'] += 1
-    else:
-        kept,past = _fit(s, where, slack, strict or split == 'test')
-        note['clipped'] += past
-        note['dropped'] += not kept
-        if not kept: return False
-        if past: self.outside.add((split, s.qid))
-        # a window that stands there twice is one moment
-        doubled,kept = len(kept) - len({*kept}),[*dict.fromkeys(kept)]
-        if doubled: note['doubled'] = note.get('doubled', 0) + doubled
-        if len(kept) > 1: note['several'] = note.get('several', 0) + 1
+    kept = self._keep(split, s, where, slack, strict, untimed)
+    if not kept: return False
     start,end = max(kept, key=lambda w: w[1] - w[0])
-    s = Sample(s.qid, vid, query, s.duration, start, end, tuple(kept) if len(kept) > 1 else ())
+    s = s._replace(start=start, end=end, windows=tuple(kept) if len(kept) > 1 else ())
     self.setdefault(split, []).append(s)
     self.where[split, s.qid] = where
     return True
@@ -116,21 +119,29 @@ def _need(folder, name):
     do = 'put the annotations there under this name, or pass another folder as `annotations`'
     return need_file(Path(folder)/name, do)
 
+def _fields(x, needed, where):
+    "Refuse an object that lacks a field"
+    length = ('num_frames', 'fps') if isinstance(x, dict) and 'fps' in x and 'duration' not in x else ('duration',)
+    need = [*length, *needed]
+    if not isinstance(x, dict): raise ValueError(f"{where}: {', '.join(need)} are needed, got {shown(x)}")
+    if any(k not in x for k in need): raise ValueError(f"{where}: {', '.join(need)} are needed, got {shown(sorted(x))}")
+
 # %% ../nbs/10_dataset.ipynb #c19
 def _lengths(path):
     "`{video: seconds}` of one of Charades' csv files"
-    text,out = read_text(path),{}
-    rows = csv.DictReader(io.StringIO(text, newline=''), strict=True)
+    out = {}
+    rows = csv.DictReader(io.StringIO(read_text(path), newline=''), strict=True)
     with reading(path, 'is no csv', 'a quote or a comma too many?'):
-        names,found = rows.fieldnames or [],[(rows.line_num, r) for r in rows]
+        names = rows.fieldnames or []
+        found = [(rows.line_num, r) for r in rows]
     if len({*names}) < len(names): raise ValueError(f"{path}: a column comes twice: {shown(names)}")
-    if not {'id', 'length'} <= set(names):
+    if not {'id', 'length'} <= {*names}:
         raise ValueError(f"{path}: columns `id` and `length` are needed, got {shown(names)}")
     for n,r in found:
         where = f'{path}:{n}'
         if None in r:
-            raise ValueError(f"{where}: {len(names) + len(r[None])} fields under {len(names)} names: a comma without "
-                             f"quotes?")
+            raise ValueError(f"{where}: {len(names) + len(r[None])} fields under {len(names)} names: "
+                             f"a comma without quotes?")
         seconds = number(r['length'], 'length', where)
         if out.setdefault(r['id'], seconds) != seconds:
             raise ValueError(f"{where}: video {r['id']!r} again, {seconds:g} s and not {out[r['id']]:g}: which is "
@@ -149,24 +160,19 @@ def _charades(folder):
             m = re.fullmatch(r'\s*(\S+)\s+(\S+)\s+(\S+?)\s*##(.*)', line)
             if not m: raise ValueError(f"{where}: got {line[:60]!r}, a line reads `VIDEO start end##sentence`")
             vid,start,end,query = m.groups()
-            if vid not in lengths: raise ValueError(f"{where}: video {vid!r} is not in Charades_v1_{split}.csv: its length is needed")
+            if vid not in lengths:
+                raise ValueError(f"{where}: video {vid!r} is not in Charades_v1_{split}.csv: its length is needed")
             times = number(start, 'start', where),number(end, 'end', where)
             ann.add(split, Sample(f'{split}_{n}', vid, query, lengths[vid], *times), where)
     return ann
 
 # %% ../nbs/10_dataset.ipynb #c23
-def _fields(x, needed, where):
-    "Refuse an object that lacks a field"
-    length = ('num_frames', 'fps') if isinstance(x, dict) and 'fps' in x and 'duration' not in x else ('duration',)
-    need = [*length, *needed]
-    if not isinstance(x, dict): raise ValueError(f"{where}: {', '.join(need)} are needed, got {shown(x)}")
-    if any(k not in x for k in need): raise ValueError(f"{where}: {', '.join(need)} are needed, got {shown(sorted(x))}")
-
 def _whole(objects):
-    "Have all objects that leave their unit open whole numbers only, in their moments too?"
-    for x,moments in objects:
+    "Have all objects, (x, moments, where), that leave their unit open whole numbers only? Then they have to be frames"
+    for x,moments,_ in objects:
         if 'fps' not in x or 'duration' not in x or 'num_frames' in x: continue
         if any(s % 1 or e % 1 for s,e in moments) or number(x['duration'], 'duration', '') % 1: return False
+    _no_frames(objects)
     return True
 
 def _in_frames(x, duration, fps, whole, where):
@@ -201,12 +207,13 @@ def _clock(x, moments, whole, where):
 _LEAST = 1. # s; shorter is no video, and half of a file's moments are not
 
 def _no_frames(objects):
-    "Refuse whole numbers that would be frames, if videos or moments were too short then: [(object, moments, where), ...]"
+    "Refuse whole numbers as frames, if videos or moments were too short then: [(object, moments, where), ...]"
     do = 'are they seconds? Then take `fps` out; if they are frames, give `num_frames` too'
     lengths = []
     for x,moments,where in objects:
         if 'fps' not in x or 'duration' not in x or 'num_frames' in x: continue
-        fps,duration = number(x['fps'], 'fps', where),number(x['duration'], 'duration', where)
+        fps = number(x['fps'], 'fps', where)
+        duration = number(x['duration'], 'duration', where)
         if fps <= 0 or duration <= 0: continue                                          # `_clock` and `add` say so
         if duration/fps < _LEAST:
             raise ValueError(f"{where}: duration is {duration:g} and fps {fps:g}: as frames that is a video of "
@@ -240,32 +247,36 @@ def _video(a, n, where):
 def _captions(path, ann, split):
     "Add the queries of one json file: seconds, or frames where it has `fps`"
     videos = parse_json(read_text(path), path)
-    if not isinstance(videos, dict): raise ValueError(f"{path}: a {type(videos).__name__}, expected {{video: {{duration, timestamps, sentences}}}}")
-    moments,n = {},0
+    if not isinstance(videos, dict):
+        raise ValueError(f"{path}: a {type(videos).__name__}, expected {{video: {{duration, timestamps, sentences}}}}")
+    moments = {}
+    n = 0
     for vid,a in videos.items():
         moments[vid] = _video(a, n, f'{path}, video {vid!r}')
         n += len(moments[vid])
-    whole,n = _whole([(a, moments[vid]) for vid,a in videos.items()]),0
-    if whole: _no_frames([(a, moments[vid], f'{path}, video {vid!r}') for vid,a in videos.items()])
+    whole = _whole([(a, moments[vid], f'{path}, video {vid!r}') for vid,a in videos.items()])
+    n = 0
     for vid,a in videos.items():
         where = f'{path}, video {vid!r}'
         duration,unit = _clock(a, moments[vid], whole, where)
         note = ann.note(split)
         if unit != 1 and 'duration' in a: note['frames'] = note.get('frames', 0) + len(moments[vid])
-        for (start,end),query in zip(moments[vid], a['sentences']):
-            n += 1
+        for n,((start,end),query) in enumerate(zip(moments[vid], a['sentences']), n + 1):
             s = Sample(f'{split}_{n}', vid, query, duration, start/unit, end/unit)
             ann.add(split, s, f'{where}, query {n} of the file')
 
 # %% ../nbs/10_dataset.ipynb #c27
 def _moments(x, where):
     "The true moments of one jsonl object, [(start, end), ...]: none where nobody knows them"
+    _fields(x, ('vid', 'query'), where)
+    number(x.get('duration', 0), 'duration', where)
     start,end = (nan if x.get(k) is None else number(x[k], k, where) for k in ('start', 'end'))
     windows = x.get('relevant_windows')
     if windows is None: windows = []
     if not isinstance(windows, list) or not all(isinstance(w, list) and len(w) == 2 for w in windows):
         raise ValueError(f"{where}: relevant_windows {shown(windows)}: [[start, end], ...] is needed")
-    found = [tuple(number(t, 'a time of relevant_windows', where) for t in w) for w in windows]
+    what = 'a time of relevant_windows'
+    found = [(number(a, what, where), number(b, what, where)) for a,b in windows]
     if isnan(start) and isnan(end): return found
     if found and (start, end) not in found:
         raise ValueError(f"{where}: start and end are {start:g} and {end:g}, none of relevant_windows: which is right?")
@@ -275,17 +286,15 @@ def _moments(x, where):
 def _jsonl(path, ann, split, untimed=False):
     "Add the queries of one jsonl file"
     rows = {n: parse_json(line, f'{path}:{n}') for n,line in text_lines(path)}
-    moments,seen = {},{}
+    moments = {n: _moments(x, f'{path}:{n}') for n,x in rows.items()}
+    whole = _whole([(x, moments[n], f'{path}:{n}') for n,x in rows.items()])
+    seen = {}
     for n,x in rows.items():
-        _fields(x, ('vid', 'query'), f'{path}:{n}')
-        number(x.get('duration', 0), 'duration', f'{path}:{n}')
-        moments[n] = _moments(x, f'{path}:{n}')
-    whole = _whole([(x, moments[n]) for n,x in rows.items()])
-    if whole: _no_frames([(x, moments[n], f'{path}:{n}') for n,x in rows.items()])
-    for n,x in rows.items():
-        where,note = f'{path}:{n}',ann.note(split)
+        where = f'{path}:{n}'
+        note = ann.note(split)
         qid = label(x.get('qid', f'{split}_{n}'), 'qid', where)
-        if qid in seen: raise ValueError(f"{where}: qid {qid!r} stands in line {seen[qid]} already: give every query its own")
+        if qid in seen:
+            raise ValueError(f"{where}: qid {qid!r} stands in line {seen[qid]} already: give every query its own")
         seen[qid] = n
         duration,unit = _clock(x, moments[n], whole, where)
         windows = [(s/unit, e/unit) for s,e in moments[n]]
@@ -303,7 +312,8 @@ def _qvhighlights(folder):
     for split,names in _QVHIGHLIGHTS.items():
         there = [p for n in names if os.path.lexists(p := Path(folder)/f'highlight_{n}.jsonl')]
         if there: _jsonl(there[0], ann, split, untimed=True)
-    if not ann: raise FileNotFoundError(f"no query in {folder}: qvhighlights reads highlight_{{train,val}}_release.jsonl and "
+    if not ann:
+        raise FileNotFoundError(f"no query in {folder}: qvhighlights reads highlight_{{train,val}}_release.jsonl and "
                                         "highlight_test_with_gt.jsonl or highlight_test_release.jsonl there")
     return ann
 
@@ -317,18 +327,25 @@ def read_annotations(
     "The checked samples of every split"
     if dataset not in DATASETS: raise ValueError(f"dataset {dataset!r} is unknown: choose one of {', '.join(DATASETS)}")
     if not Path(folder).is_dir():
-        raise FileNotFoundError(f"annotations folder {folder} does not exist: pass the folder that holds the files of {dataset}")
+        raise FileNotFoundError(f"annotations folder {folder} does not exist: "
+                                f"pass the folder that holds the files of {dataset}")
     if dataset == 'charades_sta': return _charades(folder)
     if dataset == 'qvhighlights': return _qvhighlights(folder)
-    ann,(suffix,read) = Annotations(),('jsonl', _jsonl) if dataset == 'jsonl' else ('json', _captions)
+    ann = Annotations()
+    suffix,read = ('jsonl', _jsonl) if dataset == 'jsonl' else ('json', _captions)
     for split in ('train', 'val', 'test'):
         path = Path(folder)/f'{split}.{suffix}'
         if os.path.lexists(path) or (dataset != 'jsonl' and split != 'val'): read(_need(folder, path.name), ann, split)
     if not ann: raise FileNotFoundError(f"no query in {folder}: {dataset} reads {{train,val,test}}.{suffix} there")
     return ann
 
+# %% ../nbs/10_dataset.ipynb #c31s
 def summary(
     ann:Annotations, # what `read_annotations` gave
-)->list[dict]: # a row a split: split, queries, videos, clipped, dropped, untimed
+)->list[dict]: # one row per split: split, queries, videos, clipped, dropped, untimed
     "How many queries and videos there are, and what was clipped or dropped: rows for a report"
-    return [dict(split=k, queries=len(v), videos=len({s.vid for s in v}), **ann.note(k)) for k,v in ann.items()]
+    rows = []
+    for k,v in ann.items():
+        videos = {s.vid for s in v}
+        rows.append(dict(split=k, queries=len(v), videos=len(videos), **ann.note(k)))
+    return rows

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from .overlap import _greedy, temporal_iou
 from .plots import FOUND, OTHER, TRUE
 from .statistics import paired_bootstrap
-from .labels import ask_validation, Asked, groups_of, mean_interval, rank_correlations
+from .labels import Asked, groups_of, mean_interval, rank_correlations
 
 # %% ../nbs/54_diagnosis.ipynb #c14
 STEPS = {

@@ -12,8 +12,8 @@ from pathlib import Path
 from .core import _hidden, cause, plain, writing
 
 # %% ../nbs/02_jobs.ipynb #c34
-# not `filelock`: it leaves its file behind, keeps a killed process's lock as long as a fork of it lives, and does not say
-# who holds it; what it would take over is `_flock` alone
+# not `filelock`: it leaves its file behind, keeps a killed process's lock as long as a fork of it lives,
+# and does not say who holds it; what it would take over is `_flock` alone
 _held = {} # path of a lock -> [its open file, how often this process took it]
 
 def _in_child():
@@ -39,7 +39,9 @@ def _take(path, wait, lock):
         if not _flock(f, False):
             f.seek(0)
             with f: who = f.read() or 'it has not said which'
-            if not wait: raise ValueError(f"{path} is in use by another process ({who}): wait until it ends, end it, or name another place")
+            if not wait:
+                raise ValueError(f"{path} is in use by another process ({who}): wait until it ends, end it, "
+                                 f"or name another place")
             print(f"{path} is being made by another process ({who}): waiting for it", flush=True)
             with lock.open('a+') as g: _flock(g, True)
         # whoever had it may have removed the file between `open` and the lock
@@ -47,6 +49,20 @@ def _take(path, wait, lock):
         else: f.close()
 
 # %% ../nbs/02_jobs.ipynb #c35
+def _taken(path, wait, lock):
+    "The open lock file, in which it says who has the place"
+    try: path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as e: raise ValueError(f"{path} cannot be made ({cause(e)}): name another place") from None
+    with writing(lock):
+        try: f = _take(path, wait, lock)
+        except PermissionError:
+            raise ValueError(f"{path} cannot be written by this user: name another place") from None
+        f.truncate(0)
+        f.write(f'process {os.getpid()} on {socket.gethostname()}, since {time.strftime("%Y-%m-%d %H:%M:%S")}')
+        f.flush()
+    return f
+
+# %% ../nbs/02_jobs.ipynb #c35h
 def hold(
     path:str|Path, # folder or file that one process at a time may write
     wait:bool=False, # wait for another process that has it
@@ -54,20 +70,14 @@ def hold(
     "Lock a place, or say who has it"
     path = Path(path).resolve()
     lock = path.with_name(_hidden(path) + '.lock')
-    if lock not in _held:
-        try: path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as e: raise ValueError(f"{path} cannot be made ({cause(e)}): name another place") from None
-        with writing(lock):
-            try: f = _take(path, wait, lock)
-            except PermissionError: raise ValueError(f"{path} cannot be written by this user: name another place") from None
-            f.truncate(0); f.write(f'process {os.getpid()} on {socket.gethostname()}, since {time.strftime("%Y-%m-%d %H:%M:%S")}'); f.flush()
-        _held[lock] = [f, 0]
+    if lock not in _held: _held[lock] = [_taken(path, wait, lock), 0]
     _held[lock][1] += 1
     def free():
         if lock not in _held: return                                # forked since
         _held[lock][1] -= 1
         if _held[lock][1]: return
-        lock.unlink(missing_ok=True); _held.pop(lock)[0].close()
+        lock.unlink(missing_ok=True)
+        _held.pop(lock)[0].close()
     return free
 
 # %% ../nbs/02_jobs.ipynb #c35a
@@ -101,40 +111,57 @@ def _cluster(scheduler, workers):
     import dask
     from distributed import LocalCluster
     if scheduler: return contextlib.nullcontext()
-    loopback = '127.0.0.1'                                                            # and any free port: several sweeps may run at a time
-    dask.config.set({'distributed.scheduler.allowed-failures': 1})                    # a job whose worker died is tried once more
-    return LocalCluster(n_workers=workers, threads_per_worker=1, processes=True, host=loopback, dashboard_address=f'{loopback}:0', memory_limit=0)
+    loopback = '127.0.0.1'                                          # and any free port: several sweeps at a time
+    # a job whose worker died is tried once more
+    dask.config.set({'distributed.scheduler.allowed-failures': 1})
+    return LocalCluster(n_workers=workers, threads_per_worker=1, processes=True, host=loopback,
+                        dashboard_address=f'{loopback}:0', memory_limit=0)
 
 # %% ../nbs/02_jobs.ipynb #c14b
+def _submit(client, f, jobs, gpus, names, running, began):
+    "As many jobs as there are workers: those that waited at one that dies would share the blame"
+    while names and running.count() < max(1, sum(client.nthreads().values())):
+        name = names.pop()
+        running.add(client.submit(_at_work, f, jobs[name], gpus, key=f'{name}-{began}', pure=False))
+
+def _result(job, name, lost):
+    "What a job returned, or what `lost` says of one that killed its worker twice"
+    from distributed import KilledWorker
+    try: return job.result()
+    except KilledWorker:
+        if lost is None: raise
+        return lost(name)
+
+# %% ../nbs/02_jobs.ipynb #c14c
+def _all(client, f, jobs, gpus, say, lost):
+    "Submit all jobs and collect what they return"
+    from distributed import as_completed
+    done = {}
+    began = time.monotonic()
+    names = list(jobs)[::-1]
+    running = as_completed()
+    _submit(client, f, jobs, gpus, names, running, began)
+    for x in running:
+        name = x.key.rpartition('-')[0]
+        done[name] = _result(x, name, lost)
+        x.release()                                     # or it would be done again where the worker that has it dies
+        left = (time.monotonic() - began)/len(done)*(len(jobs) - len(done))
+        say(f"{len(done)}/{len(jobs)} {plain(name, 80)} {getattr(done[name], 'status', 'done')}, {left:.0f} s left")
+        _submit(client, f, jobs, gpus, names, running, began)
+    return done
+
+# %% ../nbs/02_jobs.ipynb #c14d
 def run_all(
     f:callable, # what to do: a function that can be imported on the workers
     jobs:dict, # name -> tuple of its arguments
     scheduler:str='', # tcp://host:port of a dask scheduler; '': workers on this machine
-    workers:int=0, # on this machine; 0: one a GPU, or one a core
+    workers:int=0, # on this machine; 0: one per GPU, or one per core
     say:callable=print, # takes one line of progress
     lost:callable=None, # (name) -> the result of a job that killed its worker twice; None: that stops all
 )->dict: # name -> what `f` returned, in the order in which jobs ended
     "Do all jobs, several at a time"
-    from distributed import Client, KilledWorker, as_completed
+    from distributed import Client
     if not jobs: raise ValueError("no jobs: the list of runs is empty")
-    done,began = {},time.monotonic()
-    gpus = None if scheduler else torch.cuda.device_count()                          # whoever starts workers elsewhere says what they may use
-    with _cluster(scheduler, workers or gpus or os.cpu_count()) as cluster, Client(cluster or scheduler, timeout=5) as client:
-        waiting,running = list(jobs)[::-1],as_completed()
-        def submit():
-            "As many as there are workers: those that waited at one that dies would share the blame"
-            while waiting and running.count() < max(1, sum(client.nthreads().values())):
-                name = waiting.pop()
-                running.add(client.submit(_at_work, f, jobs[name], gpus, key=f'{name}-{began}', pure=False))
-        submit()
-        for x in running:
-            name = x.key.rpartition('-')[0]
-            try: done[name] = x.result()
-            except KilledWorker:
-                if lost is None: raise
-                done[name] = lost(name)
-            x.release()                                                                # or it would be done again where the worker that has it dies
-            left = (time.monotonic() - began)/len(done)*(len(jobs) - len(done))
-            say(f"{len(done)}/{len(jobs)} {plain(name, 80)} {getattr(done[name], 'status', 'done')}, {left:.0f} s left")
-            submit()
-    return done
+    gpus = None if scheduler else torch.cuda.device_count()         # elsewhere whoever starts workers says it
+    with _cluster(scheduler, workers or gpus or os.cpu_count()) as cluster:
+        with Client(cluster or scheduler, timeout=5) as client: return _all(client, f, jobs, gpus, say, lost)

@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = ['PROTOCOLS', 'Protocol', 'true_moments', 'best_iou', 'per_query', 'evaluate']
 
-# %% ../nbs/15_metrics.ipynb #c03
+# %% ../nbs/15_metrics.ipynb #c02
 import numpy as np
 from collections import Counter
 from dataclasses import dataclass
+from fastcore.basics import patch
 from .overlap import _check, _flat, _greedy, _windows, average_precision, temporal_iou
 
 # %% ../nbs/15_metrics.ipynb #c18
@@ -30,16 +31,20 @@ class Protocol:
 
     def __post_init__(self):
         if self.compare not in _COMPARE: raise ValueError(f"compare is one of {list(_COMPARE)}: got {self.compare!r}")
-        if self.nms is not None and not 0 <= self.nms <= 1: raise ValueError(f"nms is an IoU in 0..1 or None: got {self.nms}")
+        if self.nms is not None and not 0 <= self.nms <= 1:
+            raise ValueError(f"nms is an IoU in 0..1 or None: got {self.nms}")
 
-    def hit(self,
-        iou:np.ndarray, # IoU, any shape
-        m:float, # threshold
-    )->np.ndarray: # booleans of the same shape
-        "Is this IoU a hit at threshold `m`?"
-        return _COMPARE[self.compare](iou, m)
+# %% ../nbs/15_metrics.ipynb #c18h
+@patch
+def hit(self:Protocol,
+    iou:np.ndarray, # IoU, any shape
+    m:float, # threshold
+)->np.ndarray: # booleans of the same shape
+    "Is this IoU a hit at threshold `m`?"
+    return _COMPARE[self.compare](iou, m)
 
 # %% ../nbs/15_metrics.ipynb #c21
+_AP_IOUS = tuple(round(.5+.05*k, 2) for k in range(10)) # .5, .55 .. .95
 PROTOCOLS = {c.name: c for c in (
     Protocol('standard', clip_truth=True),
     Protocol('2d-tan', compare='>', nms=.5, clip_truth=True),
@@ -48,10 +53,10 @@ PROTOCOLS = {c.name: c for c in (
     Protocol('mmn', nms=.5, clip_truth=True),
     Protocol('scn', extra=1.),
     Protocol('cpl', extra=1e-10, fraction=True, clip=True),
-    Protocol('moment-detr', ap=tuple(round(.5+.05*k, 2) for k in range(10))))}
+    Protocol('moment-detr', ap=_AP_IOUS))}
 
 def _protocol(protocol):
-    "A `Convention`, from itself or from its name"
+    "A `Protocol`, from itself or from its name"
     if isinstance(protocol, Protocol): return protocol
     if protocol not in PROTOCOLS:
         raise ValueError(f"no protocol {protocol!r}: there are {', '.join(PROTOCOLS)}; or pass a Protocol of your own")
@@ -71,6 +76,7 @@ def best_iou(
     "IoU of spans with the true moment that fits each best"
     return temporal_iou(np.asarray(spans, float)[...,None,:], true_moments(s)).max(-1)
 
+# %% ../nbs/15_metrics.ipynb #c30t
 def _truths(samples):
     "Durations (Q,) and true moments (Q, W, 2) of the queries, NaN where a query has fewer than W"
     spans,scores,query,rank = flat = _flat([true_moments(s) for s in samples])
@@ -90,14 +96,18 @@ def _answers(predictions, samples):
     if not qids: raise ValueError("no samples to evaluate: got an empty list; is this the split you meant?")
     known = set(qids)
     if len(known) < len(qids):
-        raise ValueError(f"qids name one query each: {len(qids) - len(known)} are doubled, such as {Counter(qids).most_common(1)[0][0]!r}")
+        raise ValueError(f"qids name one query each: {len(qids) - len(known)} are doubled, "
+                         f"such as {Counter(qids).most_common(1)[0][0]!r}")
     unknown = [q for q in predictions if q not in known]
-    if unknown: raise ValueError(f"{len(unknown)} predictions answer queries that are not in these {len(qids)} samples, such as "
-                                 f"{', '.join(map(repr, unknown[:5]))}: is it another split? samples look like {qids[0]!r}")
+    if unknown:
+        few = ', '.join(map(repr, unknown[:5]))
+        raise ValueError(f"{len(unknown)} predictions answer queries that are not in these {len(qids)} samples, "
+                         f"such as {few}: is it another split? samples look like {qids[0]!r}")
     windows = [_windows(predictions.get(q, ()), f"query {q!r}") for q in qids]
     _check(_flat(windows), lambda q: f"query {qids[q]!r}")
     return windows
 
+# %% ../nbs/15_metrics.ipynb #c32s
 def _score(windows, samples, c):
     "Windows (Q, n, 2), truths (Q, W, 2), durations (Q,) and IoU (Q, n, W) under the protocol `c`"
     d,T = _truths(samples)
@@ -109,6 +119,14 @@ def _score(windows, samples, c):
     unit = np.where(d > 0, d, 1)[:,None,None] if c.fraction else 1.
     return P, T, d, temporal_iou((P/unit)[:,:,None], (T/unit)[:,None], c.extra)
 
+def _figures(predictions, samples, protocol, f, *args):
+    "Figures `f` of every query: name -> (Q,)"
+    c = _protocol(protocol)
+    windows = _answers(predictions, samples)
+    parts = [f(c, *_score(windows[p], samples[p], c), *args) for p in _parts(windows, samples)]
+    def all_of(k): return np.concatenate([x[k] for x in parts])
+    return {k: all_of(k) for k in parts[0]}
+
 # %% ../nbs/15_metrics.ipynb #c33b
 def _parts(
     windows:list, # of every query (n, 2 or 3)
@@ -116,23 +134,23 @@ def _parts(
     most:int=2_000_000, # IoUs in a part, padding included, unless one query has more
 )->list: # of slices
     "Queries that are scored at once"
-    out,first,n,W = [],0,1,1
+    out = []
+    first = 0
+    n = 1
+    W = 1
     for q,(x,s) in enumerate(zip(windows, samples)):
-        n,W = max(n, len(x)),max(W, len(s.windows))
+        n = max(n, len(x))
+        W = max(W, len(s.windows))
         if q > first and n*W*(q - first + 1) > most:
             out.append(slice(first, q))
-            first,n,W = q,max(1, len(x)),max(1, len(s.windows))
+            first = q
+            n = max(1, len(x))
+            W = max(1, len(s.windows))
     return out + [slice(first, len(samples))]
-
-def _figures(predictions, samples, protocol, f, *args):
-    "Figures `f` of every query: name -> (Q,)"
-    c,windows = _protocol(protocol),_answers(predictions, samples)
-    parts = [f(c, *_score(windows[p], samples[p], c), *args) for p in _parts(windows, samples)]
-    return {k: np.concatenate([x[k] for x in parts]) for k in parts[0]}
 
 # %% ../nbs/15_metrics.ipynb #c35
 def _suppress(c, spans, top, *values):
-    "Values of windows (Q, n) as the protocol `c` ranks them (Q, top), 0 where nothing is left; as they are where it suppresses nothing"
+    "Values of windows (Q, n) as `c` ranks them (Q, top), 0 where nothing is left; as they are where it suppresses none"
     if c.nms is None: return values
     kept = _greedy(spans, c.nms, top)
     return [np.where(kept < 0, 0, np.take_along_axis(v, np.maximum(kept, 0), 1)) for v in values]
@@ -141,7 +159,8 @@ def _suppress(c, spans, top, *values):
 def _hits(c, P, T, d, iou, ranks, ious):
     "Hits, IoU and average precision under the protocol `c`: name -> (Q,)"
     best, = _suppress(c, P, max((1,)+tuple(ranks)), iou.max(-1))
-    out = {f'R@{r} IoU={m:g}': c.hit(best[:,:r], m).any(1).astype(float) for r in ranks for m in ious} | {'mIoU': best[:,0]}
+    out = {f'R@{r} IoU={m:g}': c.hit(best[:,:r], m).any(1).astype(float) for r in ranks for m in ious}
+    out['mIoU'] = best[:,0]
     if not c.ap: return out
     ap = average_precision(iou[:,:c.ap_top], (~np.isnan(T[...,0])).sum(1), c.ap)
     return out | {'mAP': ap.mean(1), **{f'mAP@{m:g}': x for m,x in zip(c.ap, ap.T) if m in c.ap_each}}
@@ -150,19 +169,22 @@ def _hits(c, P, T, d, iou, ranks, ious):
 def per_query(
     predictions:dict, # qid -> windows (n, 2 or 3): start, end in seconds and perhaps a score, best first
     samples:list, # the queries with their true moments: `ms2d.dataset.Sample`
-    protocol:str|Protocol='standard', # a name in `CONVENTIONS`, or one of your own
+    protocol:str|Protocol='standard', # a name in `PROTOCOLS`, or one of your own
     ranks:tuple=(1,5), # n of R@n
     ious:tuple=(.3,.5,.7), # m of IoU=m
 )->dict: # 'R@1 IoU=0.3', .., 'mIoU', perhaps 'mAP' -> what each query adds to the mean (Q,), 0..1
     "Hits, IoU and, where the protocol has it, average precision of every query"
-    if not all(0 < m <= 1 for m in ious): raise ValueError(f"IoU thresholds lie in 0 < m <= 1, not in percent: got {ious}")
-    if not all(isinstance(r, int) and r > 0 for r in ranks): raise ValueError(f"ranks are whole numbers from 1: got {ranks}")
+    if not all(0 < m <= 1 for m in ious):
+        raise ValueError(f"IoU thresholds lie in 0 < m <= 1, not in percent: got {ious}")
+    if not all(isinstance(r, int) and r > 0 for r in ranks):
+        raise ValueError(f"ranks are whole numbers from 1: got {ranks}")
     return _figures(predictions, samples, protocol, _hits, ranks, ious)
 
+# %% ../nbs/15_metrics.ipynb #c43e
 def evaluate(
     predictions:dict, # qid -> windows (n, 2 or 3): start, end in seconds and perhaps a score, best first
     samples:list, # the queries with their true moments: `ms2d.dataset.Sample`
-    protocol:str|Protocol='standard', # a name in `CONVENTIONS`, or one of your own
+    protocol:str|Protocol='standard', # a name in `PROTOCOLS`, or one of your own
     ranks:tuple=(1,5), # n of R@n
     ious:tuple=(.3,.5,.7), # m of IoU=m
 )->dict: # percent: 'R@1 IoU=0.3', .., 'mIoU', perhaps 'mAP'; and 'queries', 'missing', 'protocol'

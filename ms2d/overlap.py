@@ -16,9 +16,11 @@ def temporal_iou(
     extra:float=0., # seconds added to intersection and union
 )->np.ndarray: # IoU (...)
     "Intersection over union of half-open spans"
-    a,b = np.asarray(a, float),np.asarray(b, float)
+    a = np.asarray(a, float)
+    b = np.asarray(b, float)
     if a.shape[-1:] != (2,) or b.shape[-1:] != (2,):
-        raise ValueError(f"spans need a last axis [start, end] of size 2: got shapes {a.shape} and {b.shape}; drop the score column with x[..., :2]")
+        raise ValueError(f"spans need a last axis [start, end] of size 2: got shapes {a.shape} and {b.shape}; "
+                         f"drop the score column with x[..., :2]")
     inter = np.minimum(a[...,1], b[...,1]) - np.maximum(a[...,0], b[...,0]) + extra
     hull = np.maximum(a[...,1], b[...,1]) - np.minimum(a[...,0], b[...,0]) + extra
     return np.divide(np.maximum(inter, 0), hull, out=np.zeros_like(hull), where=hull > 0)
@@ -30,7 +32,8 @@ def _greedy(
     top:int, # spans to keep
 )->np.ndarray: # positions kept (Q, top), best first, -1 where nothing is left
     "Non-maximum suppression of many queries at once"
-    rows,alive = np.arange(len(spans)),~np.isnan(spans[...,0])
+    rows = np.arange(len(spans))
+    alive = ~np.isnan(spans[...,0])
     kept = np.full((len(spans), top), -1)
     for k in range(top):
         i = alive.argmax(1)  # the first that is alive, 0 where none is
@@ -42,12 +45,13 @@ def _greedy(
 # %% ../nbs/14_overlap.ipynb #c13
 def nms(
     spans:np.ndarray, # spans in seconds (n, 2)
-    scores:np.ndarray, # one score a span (n,); equal scores keep the order given
+    scores:np.ndarray, # one score per span (n,); equal scores keep the order given
     iou:float, # suppress when IoU > this, 0..1
     top:int, # spans to keep at most
 )->np.ndarray: # indices of the spans kept, best first
     "Greedy non-maximum suppression of one query's spans"
-    spans,scores = np.asarray(spans, float),np.asarray(scores, float)
+    spans = np.asarray(spans, float)
+    scores = np.asarray(scores, float)
     if spans.shape != (len(scores), 2):
         raise ValueError(f"nms needs spans (n, 2) and scores (n,): got {spans.shape} and {scores.shape}")
     if np.isnan(scores).any() or np.isnan(spans).any():
@@ -83,7 +87,7 @@ _SLACK = .01 # seconds by which a window may leave its video: files round their 
 
 def _flaws(
     flat:tuple, # what `_flat` gives
-    durations:np.ndarray|None=None, # seconds, one a query; None: windows may lie anywhere
+    durations:np.ndarray|None=None, # seconds, one per query; None: windows may lie anywhere
 )->dict: # what is wrong, and what to do -> which windows (W,) have it
     "What cannot be right about windows"
     spans,scores,query,rank = flat
@@ -95,6 +99,7 @@ def _flaws(
             'leaves the video: times are seconds from its start': (spans[:,0] < first) | (spans[:,1] > last),
             'scores more than the window before it: sort windows by score, best first': rises}
 
+# %% ../nbs/14_overlap.ipynb #c27c
 def _check(
     flat:tuple, # what `_flat` gives
     name:callable, # query number -> how an error calls it
@@ -102,7 +107,10 @@ def _check(
     "Raise for the first window that cannot be right"
     spans,scores,query,rank = flat
     for why,bad in _flaws(flat).items():
-        if bad.any(): i = bad.argmax(); raise ValueError(f"{name(query[i])}: window {rank[i]+1}, [{spans[i,0]:g}, {spans[i,1]:g}, {scores[i]:g}], {why}")
+        if bad.any():
+            i = bad.argmax()
+            raise ValueError(f"{name(query[i])}: window {rank[i]+1}, [{spans[i,0]:g}, {spans[i,1]:g}, {scores[i]:g}], "
+                             f"{why}")
 
 # %% ../nbs/14_overlap.ipynb #c38
 def average_precision(
@@ -112,8 +120,11 @@ def average_precision(
 )->np.ndarray: # (Q, M), 0..1
     "Interpolated average precision with greedy matching, as Moment-DETR's evaluator defines it"
     Q,n,W = iou.shape
-    m,q,t = np.asarray(ious, float),np.arange(Q)[:,None],np.arange(len(ious))
-    free,tp = np.ones((Q,W,len(m)), bool),np.zeros((Q,n,len(m)))
+    m = np.asarray(ious, float)
+    q = np.arange(Q)[:,None]
+    t = np.arange(len(ious))
+    free = np.ones((Q,W,len(m)), bool)
+    tp = np.zeros((Q,n,len(m)))
     for k in range(n):
         fit = np.where(free & (iou[:,k,:,None] >= m), iou[:,k,:,None], -1)
         j = W-1 - fit[:,::-1].argmax(1)  # equal IoUs: the last truth, as there

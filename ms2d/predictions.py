@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['write_predictions', 'Line', 'read_predictions', 'Evaluation']
 
-# %% ../nbs/18_predictions.ipynb #c03
+# %% ../nbs/18_predictions.ipynb #c02
 import json, unicodedata
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +23,11 @@ def write_predictions(
     predictions:dict, # qid -> windows (n, 3): start, end in seconds, score; best first
     samples:list, # the queries; each needs an entry, an empty one where there is no answer
 )->Path: # the file
-    "One JSON line a query, in the order of `samples`"
+    "One JSON line per query, in the order of `samples`"
     lacking = [s.qid for s in samples if s.qid not in predictions]
-    if lacking: raise ValueError(f"{len(lacking)} of {len(samples)} queries have no prediction: {', '.join(map(str, lacking[:5]))}; "
+    if lacking:
+        raise ValueError(f"{len(lacking)} of {len(samples)} queries have no prediction: "
+                         f"{', '.join(map(str, lacking[:5]))}; "
                                  "give an empty list where there is no answer")
     _answers(predictions, samples)  # the same checks as for a score
     with replacing(path) as part, part.open('w', encoding='utf-8') as f:
@@ -70,6 +72,7 @@ def _rows(x):
     try: return _windows(x, '') if plain else None
     except ValueError: return None
 
+# %% ../nbs/18_predictions.ipynb #c09c
 def _name_of(row, key):
     "What a line gives under `key`, None where that is nothing"
     return None if row.get(key) is None else label(row[key], key, 'line')
@@ -87,11 +90,14 @@ def _duration_of(row):
 # %% ../nbs/18_predictions.ipynb #c09a
 def _parse(text, n):
     "A `Line`, or the flaw of the line: kind, what was got"
-    why = lambda e: str(e).removeprefix('line: ')
+    def why(e): return str(e).removeprefix('line: ')
     try: row = parse_json(text, 'line')
     except ValueError as e: return 'not a JSON object', why(e)
     if not isinstance(row, dict) or 'pred_relevant_windows' not in row: return _LAYOUT, shown(row)
-    try: qid,vid,query = _name_of(row, 'qid'),_name_of(row, 'vid'),_sentence_of(row)
+    try:
+        qid = _name_of(row, 'qid')
+        vid = _name_of(row, 'vid')
+        query = _sentence_of(row)
     except ValueError as e: return 'a qid, a vid or a query that is none: text is needed', why(e)
     if qid is None and not (vid and query):
         return 'neither a qid nor vid and query: which query is answered?', shown(row)
@@ -99,10 +105,12 @@ def _parse(text, n):
     flaw = (_WINDOWS, shown(given)) if windows is None else ()
     return Line(n, qid, vid, query, windows, flaw, _duration_of(row))
 
+# %% ../nbs/18_predictions.ipynb #c09l
 def _lines(path):
     "The lines of a file, and its flaws: {kind: [(line number, what was got), ...]}"
     need_file(path, 'give a .jsonl file; a run writes predictions.jsonl into its folder')
-    lines,flaws = [],{}
+    lines = []
+    flaws = {}
     for n,text in text_lines(path):
         x = _parse(text, n)
         if isinstance(x, Line): lines.append(x)
@@ -111,10 +119,6 @@ def _lines(path):
     return lines, flaws
 
 # %% ../nbs/18_predictions.ipynb #c12
-_OTHER_VIDEO = 'asks about another video than the annotations: is it another split?'
-_OTHER_SENTENCE = ('its sentence is not the one of its qid, and names no other query or several: other annotations? '
-                   'Where the qids are right, leave out `query`')
-
 def _differs(said, key):
     "Do a line and a query contradict each other? A line contradicts nothing that it does not say"
     return any(x and x != y for x,y in zip(said, key))
@@ -128,11 +132,6 @@ def _by_text(lines, asked):
         s = next((s for s in fits if s.query == l.query), fits[0])  # of two that differ in a full stop the one itself
         if len(fits) > 1: fits.remove(s)  # a further line of the same text is a double
         l.qid = s.qid
-
-def _refuse(line, key):
-    "A line that contradicts the query of its qid and could not be given another"
-    other_video = line.key[0] and line.key[0] != key[0]
-    line.qid,line.flaw = None,(_OTHER_VIDEO if other_video else _OTHER_SENTENCE, shown(line.query or line.vid))
 
 # %% ../nbs/18_predictions.ipynb #c12a
 def _named(line, asked, said):
@@ -148,20 +147,44 @@ def _about_another(line, s, key, asked, said):
     other = _named(line, asked, said) if line.query and line.query.strip() != s.query.strip() else None
     return bool(other) and other.qid != s.qid and other.query.strip() == line.query.strip()
 
-def _name(lines, samples):
-    "Give lines whose qids are unknown, or those of other sentences, the queries that they are about; -> notes"
-    of,asked,said,by = {s.qid: _key(s.vid, s.query) for s in samples},{},{},{s.qid: s for s in samples}
+def _by_name(lines, asked, said):
+    "Give each line the one query that its text names"
+    for l in lines:
+        if l.query and (s := _named(l, asked, said)): l.qid = s.qid
+
+# %% ../nbs/18_predictions.ipynb #c12k
+_OTHER_VIDEO = 'asks about another video than the annotations: is it another split?'
+_OTHER_SENTENCE = ('its sentence is not the one of its qid, and names no other query or several: other annotations? '
+                   'Where the qids are right, leave out `query`')
+
+def _refuse(line, key):
+    "A line that contradicts the query of its qid and could not be given another"
+    other_video = line.key[0] and line.key[0] != key[0]
+    line.qid = None
+    line.flaw = (_OTHER_VIDEO if other_video else _OTHER_SENTENCE, shown(line.query or line.vid))
+
+def _asked(samples, of):
+    "Samples by text: (video, sentence) -> samples, sentence -> samples; `of`: qid -> (video, sentence)"
+    asked = {}
+    said = {}
     for s in samples:
         asked.setdefault(of[s.qid], []).append(s)
         said.setdefault(of[s.qid][1], []).append(s)
-    known,unknown = [l for l in lines if l.qid in of],[l for l in lines if l.qid not in of]
+    return asked,said
+
+# %% ../nbs/18_predictions.ipynb #c12n
+def _name(lines, samples):
+    "Give lines whose qids are unknown, or those of other sentences, the queries that they are about; -> notes"
+    of = {s.qid: _key(s.vid, s.query) for s in samples}
+    asked,said = _asked(samples, of)
+    by = {s.qid: s for s in samples}
+    known = [l for l in lines if l.qid in of]
+    unknown = [l for l in lines if l.qid not in of]
     wrong = [l for l in known if _about_another(l, by[l.qid], of[l.qid], asked, said)]
     right = any(l.key == of[l.qid] and len(asked[l.key]) == 1 and l not in wrong for l in known)
     by_itself = not known or wrong and not right and all(l.vid and l.query for l in lines)
     if by_itself: _by_text(lines, asked)
-    else:
-        for l in [*wrong, *unknown]:
-            if l.query and (s := _named(l, asked, said)): l.qid = s.qid
+    else: _by_name([*wrong, *unknown], asked, said)
     left = [l for l in wrong if _about_another(l, by[l.qid], of[l.qid], asked, said)]
     for l in left: _refuse(l, of[l.qid])
     if not known: return ['no qid of the file is known: lines were matched by video and sentence']
@@ -173,7 +196,8 @@ def _name(lines, samples):
 # %% ../nbs/18_predictions.ipynb #c15
 def _inside(answers, known, flaw):
     "The answers whose windows can be right; `flaw` is told of the others"
-    owners,lost = list(answers.values()),set()
+    owners = list(answers.values())
+    lost = set()
     flat = _flat([np.zeros((0,3)), *(l.windows for l in owners)])  # nothing cannot be joined, hence one without windows
     durations = np.array([0., *(known[q].duration for q in answers)])
     for what,bad in _flaws(flat, durations).items():
@@ -185,7 +209,10 @@ def _inside(answers, known, flaw):
 # %% ../nbs/18_predictions.ipynb #c15a
 def _meet(lines, samples, also):
     "Answers by qid, flaws {kind: [(line number, what was got), ...]}, how many lines are about `also`"
-    known,elsewhere,answers,flaws = {s.qid: s for s in samples},{s.qid for s in also},{},{}
+    known = {s.qid: s for s in samples}
+    elsewhere = {s.qid for s in also}
+    answers = {}
+    flaws = {}
     flaw = lambda l, kind, got='': flaws.setdefault(kind, []).append((l.number, got))
     nobody = f"no such query in these {len(known):,}, which look like {samples[0].qid!r}: is it another split?"
     left_out = 0
@@ -202,44 +229,60 @@ def _meet(lines, samples, also):
 
 # %% ../nbs/18_predictions.ipynb #c18
 def _say(flaws, total):
-    "Flaws in words, one kind a line"
+    "Flaws in words, one line per kind"
     def line(kind, found):
         first = f" (the first: {found[0][1]})" if found[0][1] else ''
         return f"{len(found):,} of {total:,} lines: {kind}{first} [line {few([n for n,_ in found], 10)}]"
     return [line(*x) for x in flaws.items()]
 
+def _heed(path, said, notes, flaws, misses):
+    "Raise what is said of a file, or note it where the queries that it is about count as misses"
+    if not said: return notes
+    if flaws == 'error':
+        do = "mend the file, or pass flaws='miss' to count these queries as misses"
+        raise ValueError('\n  '.join([f"{path}:", *notes, *said, do]))
+    return [*notes, *said, f"{misses} queries are counted as misses for this"]
+
+# %% ../nbs/18_predictions.ipynb #c18m
 def _remarks(answers, samples):
     "What is odd about good answers, but no flaw"
-    lines,out = [(answers[s.qid], s) for s in samples if s.qid in answers],[]
+    lines = [(answers[s.qid], s) for s in samples if s.qid in answers]
+    out = []
     other = [l.number for l,s in lines if l.duration is not None and abs(l.duration - s.duration) > 1]
-    if other: out.append(f'{len(other):,} lines give another duration than the annotations [line {few(other)}]: are their seconds the same?')
+    if other:
+        out.append(f'{len(other):,} lines give another duration than the annotations [line {few(other)}]: '
+                   f'are their seconds the same?')
     repeated = sum(len({*map(tuple, l.windows[:,:2].tolist())}) < len(l.windows) for l,_ in lines)
-    if repeated: out.append(f'{repeated:,} queries have the same window more than once: a repeated answer earns nothing')
+    if repeated:
+        out.append(f'{repeated:,} queries have the same window more than once: a repeated answer earns nothing')
     return out
+
+def _missing(samples, lines):
+    "What is to say of queries that no line is about"
+    named = {l.qid for l in lines}
+    lacking = [s.qid for s in samples if s.qid not in named]
+    what = f"{len(lacking):,} of {len(samples):,} queries are missing: {few(lacking)}"
+    return [f"{what}; an empty list of windows is a miss"] if lacking else []
 
 # %% ../nbs/18_predictions.ipynb #c18a
 def read_predictions(
-    path:str|Path, # JSONL, a query a line
+    path:str|Path, # JSONL, one query per line
     samples:list, # the queries that it answers
     flaws:str='error', # 'error': any flaw raises; 'miss': flawed and missing queries count as misses
     also:list=(), # other queries of the same annotations: lines about them are left out
 )->tuple[dict, list]: # qid -> windows (n, 3 or 2), best first, s; notes on what was done
     "Predictions from a file"
-    if flaws not in ('error', 'miss'): raise ValueError(f"flaws is {flaws!r}: 'error', or 'miss' to count them as misses")
+    if flaws not in ('error', 'miss'):
+        raise ValueError(f"flaws is {flaws!r}: 'error', or 'miss' to count them as misses")
     if not samples: raise ValueError("no samples to answer: got an empty list; is this the split you meant?")
     mine = {s.qid for s in samples}
     also = [s for s in also if s.qid not in mine]
     lines,broken = _lines(path)
-    total,notes = len(lines) + sum(map(len, broken.values())),_name(lines, [*samples, *also])
+    notes = _name(lines, [*samples, *also])
     answers,more,left_out = _meet(lines, samples, also)
     if left_out: notes.append(f'{left_out:,} lines answer queries outside this split: left out')
-    said,named = _say(broken | more, total),{l.qid for l in lines}
-    lacking = [s.qid for s in samples if s.qid not in named]
-    if lacking: said.append(f"{len(lacking):,} of {len(samples):,} queries are missing: {few(lacking)}; an empty list of windows is a miss")
-    if said and flaws == 'error':
-        do = "mend the file, or pass flaws='miss' to count these queries as misses"
-        raise ValueError('\n  '.join([f"{path}:", *notes, *said, do]))
-    if said: notes += [*said, f"{len(samples) - len(answers):,} of {len(samples):,} queries are counted as misses for this"]
+    said = _say(broken | more, len(lines) + sum(map(len, broken.values()))) + _missing(samples, lines)
+    notes = _heed(path, said, notes, flaws, f"{len(samples) - len(answers):,} of {len(samples):,}")
     return {s.qid: answers[s.qid].windows for s in samples if s.qid in answers}, notes + _remarks(answers, samples)
 
 # %% ../nbs/18_predictions.ipynb #c23
@@ -249,7 +292,7 @@ class Evaluation(Parameters):
     predictions: str = 'reports/train/predictions.jsonl' # JSONL: qid (or vid and query), pred_relevant_windows
     dataset: str = 'world' # world, charades_sta, activitynet_captions, tacos, qvhighlights or jsonl
     annotations: str = '' # folder of the annotations; world: where to make it (data/world)
-    split: str = 'test' # queries to evaluate: train, val, test, or a published list: test-3158 (charades_sta), val_1, val_2 (activitynet_captions)
+    split: str = 'test' # train, val, test, or a published list: test-3158 (Charades-STA), val_1, val_2 (ActivityNet)
     flaws: str = 'error' # flawed or missing lines: 'error', or 'miss': count them as misses
     against: str = '' # other predictions for the same queries, to compare with
     out: str = 'reports/eval' # folder for results.json
@@ -258,4 +301,5 @@ class Evaluation(Parameters):
         "Types and choices"
         super().check()
         self.choose(dataset=DATASETS, flaws=('error', 'miss'))
-        if self.dataset != 'world' and not self.annotations: raise ValueError(f"dataset {self.dataset!r} needs `annotations` (a folder)")
+        if self.dataset != 'world' and not self.annotations:
+            raise ValueError(f"dataset {self.dataset!r} needs `annotations` (a folder)")

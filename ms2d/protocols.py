@@ -23,7 +23,7 @@ def _nearness(c, P, T, d, iou, ranks, ious):
 def discounted_recall(
     predictions:dict, # qid -> windows (n, 2 or 3), best first, seconds
     samples:list, # the queries with their true moments
-    protocol:str|Protocol='standard', # a name in `CONVENTIONS`, or one of your own
+    protocol:str|Protocol='standard', # a name in `PROTOCOLS`, or one of your own
     ranks:tuple=(1,), # n of dR@n
     ious:tuple=(.3,.5,.7), # m of IoU=m
 )->dict: # percent: 'dR@1 IoU=0.3', ..
@@ -34,7 +34,7 @@ def discounted_recall(
 # %% ../nbs/16_protocols.ipynb #c60
 def table(
     results:dict, # name of the predictor -> what `evaluate` gave
-)->'pandas.DataFrame': # percent, two decimals; one row a predictor
+)->'pandas.DataFrame': # percent, two decimals; one row per predictor
     "Results side by side"
     import pandas as pd
     if not results: raise ValueError("no results to put into a table: pass {'name': evaluate(...)}")
@@ -50,7 +50,7 @@ def table(
 # %% ../nbs/16_protocols.ipynb #c63
 def protocols_of(
     dataset:str, # 'charades_sta', 'activitynet_captions', 'tacos', 'qvhighlights' or any other
-)->list[str]: # names in `CONVENTIONS`, first the one that its papers use: `standard`, or `moment-detr` for QVHighlights
+)->list[str]: # names in `PROTOCOLS`, first the one that its papers use: `standard`, or `moment-detr` for QVHighlights
     "The protocols that apply to a data set: of 2D-TAN's thresholds of suppression the one that it uses there"
     tan = dict(charades_sta='2d-tan-charades', tacos='2d-tan-tacos').get(dataset, '2d-tan')
     names = ['standard', tan, 'mmn', 'scn', 'cpl', 'moment-detr']
@@ -66,12 +66,15 @@ def evaluate_all(
     "The same answers under several protocols"
     return {c: evaluate(predictions, samples, c, ranks, ious) for c in protocols or protocols_of('')}
 
+# %% ../nbs/16_protocols.ipynb #c63d
 def delta_to_standard(
     results:dict, # name -> result of `evaluate`, `standard` among them
 )->dict: # name -> figure -> points above or below `standard`
-    "How far each convention moves the figures"
+    "How far each protocol moves the figures"
     base = results['standard']
-    return {c: {k: r[k] - v for k,v in base.items() if isinstance(v, float)} for c,r in results.items() if c != 'standard'}
+    figures = [k for k,v in base.items() if isinstance(v, float)]
+    def delta(r): return {k: r[k] - base[k] for k in figures}
+    return {c: delta(r) for c,r in results.items() if c != 'standard'}
 
 # %% ../nbs/16_protocols.ipynb #c67b
 LENGTHS = dict(full=(-np.inf, np.inf), short=(0, 10), middle=(10, 30), long=(30, 150)) # name -> above, up to; seconds
@@ -93,7 +96,8 @@ def of_length(
 # %% ../nbs/16_protocols.ipynb #c67f
 def _official(predictions, samples):
     "The figures of one length"
-    ap,r1 = PROTOCOLS['moment-detr'].ap,[round(.3 + .05*k, 2) for k in range(14)]
+    ap = PROTOCOLS['moment-detr'].ap
+    r1 = [round(.3 + .05*k, 2) for k in range(14)]
     answers = {s.qid: predictions[s.qid] for s in samples if s.qid in predictions}
     each = evaluate(answers, samples, replace(PROTOCOLS['moment-detr'], ap_each=ap), (1,), r1)
     percent = lambda x: float(f'{x:.2f}')
@@ -116,10 +120,11 @@ def official_figures(
     brief |= {f'MR-{k}-mAP': part['MR-mAP']['average'] for k,part in out.items()} | {'MR-full-mIoU': full['MR-mIoU']}
     return dict(brief=brief, **out)
 
+# %% ../nbs/16_protocols.ipynb #c67t
 def official_table(
     figures:dict, # what `official_figures` gave
     what:str, # 'MR-R1' or 'MR-mAP'
-)->'pandas.DataFrame': # percent; a row a length, a column a threshold
+)->'pandas.DataFrame': # percent; one row per length, one column per threshold
     "Some of the official figures side by side"
     import pandas as pd
     rows = {name: figures[name][what] | {'mIoU': figures[name]['MR-mIoU']} for name in LENGTHS if name in figures}
@@ -134,7 +139,8 @@ def by_length(
     "Queries by the length of their moment, the longest where there are several"
     if unit not in ('share', 's'): raise ValueError(f"unit is {unit!r}: 'share' of the duration, or 's'")
     x = np.array([(s.end - s.start)/(1 if unit == 's' or not s.duration else s.duration) for s in samples])
-    last,tail = edges[-1],'' if unit == 'share' else ' s'
+    last = edges[-1]
+    tail = '' if unit == 'share' else ' s'
     return {f'{a:g} to {b:g}{tail}': (x >= a) & ((x < b) | (b == last) & (x <= b)) for a,b in zip(edges, edges[1:])}
 
 def by_position(
@@ -146,25 +152,33 @@ def by_position(
     part = np.minimum((x*parts).astype(int), parts-1)
     return {f'centre in {k/parts:.2f} to {(k+1)/parts:.2f}': part == k for k in range(parts)}
 
+# %% ../nbs/16_protocols.ipynb #c69w
 def by_words(
     samples:list, # the queries
     training:list, # sentences met in training
 )->dict: # group -> which queries (Q,)
     "Queries by their words: met in training or not; and those whose very sentence was met"
-    sentences,queries = {tuple(tokenize(s)) for s in training},[tuple(tokenize(s.query)) for s in samples]
+    sentences = {tuple(tokenize(s)) for s in training}
+    queries = [tuple(tokenize(s.query)) for s in samples]
     known = set().union(*sentences)
-    new,met = np.array([len({*q} - known) for q in queries]),np.array([q in sentences for q in queries], bool)
-    return {'every word met in training': new == 0, 'one word not met': new == 1, 'two or more not met': new > 1, 'the sentence itself met': met}
+    new = np.array([len({*q} - known) for q in queries])
+    met = np.array([q in sentences for q in queries], bool)
+    return {'every word met in training': new == 0, 'one word not met': new == 1, 'two or more not met': new > 1,
+            'the sentence itself met': met}
 
 # %% ../nbs/16_protocols.ipynb #c71
 def breakdown(
     predictions:dict, # qid -> windows (n, 2 or 3), best first, seconds
     samples:list, # the queries with their true moments
     groups:dict, # group -> which queries (Q,), from `by_length`, `by_position` or `by_words`
-    protocol:str|Protocol='standard', # a name in `CONVENTIONS`, or one of your own
+    protocol:str|Protocol='standard', # a name in `PROTOCOLS`, or one of your own
     ranks:tuple=(1,), # n of R@n
     ious:tuple=(.3,.5,.7), # m of IoU=m
 )->dict: # group -> figures in percent, 'queries', 'protocol'; groups without queries are left out
     "The figures of `evaluate` within groups of queries"
-    each,name = per_query(predictions, samples, protocol, ranks, ious),_protocol(protocol).name
-    return {g: {k: 100*float(x[m].mean()) for k,x in each.items()} | dict(queries=int(m.sum()), protocol=name) for g,m in groups.items() if m.any()}
+    each = per_query(predictions, samples, protocol, ranks, ious)
+    name = _protocol(protocol).name
+    def figures(m):
+        means = {k: 100*float(x[m].mean()) for k,x in each.items()}
+        return means | dict(queries=int(m.sum()), protocol=name)
+    return {g: figures(m) for g,m in groups.items() if m.any()}

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import NamedTuple
 from fastcore.basics import patch
 from .core import few, need_file, number, project_root, sentence, shown, SUFFIXES
-from .features import _amount, _beside, checked_facts, describe, open_features, read_rows, same_encoder, taken_rate
+from .arrays import _amount, _beside
+from .features import checked_facts, describe, open_features, read_rows, same_encoder, taken_rate
 from .text import encode_batch, unknown_words, Vocabulary
 from .maps import pool_clips, spans
 from .ranking import best_moments

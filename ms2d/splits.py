@@ -19,15 +19,19 @@ class Split(NamedTuple):
     within: bool = False # only moments that lie inside the video as annotated
 
 SPLITS = dict(
-    charades_sta={'train': Split('train', 12_404, 5_336), 'test': Split('test', 3_720, 1_334), 'test-3158': Split('test', 3_158, 1_225, within=True)},
-    activitynet_captions={'train': Split('train', 37_417, 10_009), 'val': Split('val', 17_505, 4_917), 'test': Split('test', 17_031, 4_885),
+    charades_sta={'train': Split('train', 12_404, 5_336), 'test': Split('test', 3_720, 1_334),
+                  'test-3158': Split('test', 3_158, 1_225, within=True)},
+    activitynet_captions={'train': Split('train', 37_417, 10_009), 'val': Split('val', 17_505, 4_917),
+                          'test': Split('test', 17_031, 4_885),
                           'val_1': Split('val', 17_505, 4_917), 'val_2': Split('test', 17_031, 4_885)},
     tacos={'train': Split('train', 9_790, 75), 'val': Split('val', 4_436, 27), 'test': Split('test', 4_001, 25)},
-    qvhighlights={'train': Split('train', 7_218, 7_100), 'val': Split('val', 1_550, 1_519), 'test': Split('test', 1_542, 1_529)})
+    qvhighlights={'train': Split('train', 7_218, 7_100), 'val': Split('val', 1_550, 1_519),
+                  'test': Split('test', 1_542, 1_529)})
 
-# seconds; no video of these is longer (Charades' longest has 194, ActivityNet's 755, TACoS' 1,402, a QVHighlights clip 150)
+# seconds; no video is longer (Charades' longest has 194, ActivityNet's 755, TACoS' 1,402, a QVHighlights clip 150)
 LONGEST = dict(charades_sta=240., activitynet_captions=900., tacos=1700., qvhighlights=180.)
 
+# %% ../nbs/11_splits.ipynb #c36n
 def named_split(
     ann:Annotations, # what `read_annotations` gave
     dataset:str, # its data set
@@ -38,9 +42,11 @@ def named_split(
     if name not in known: raise ValueError(f"{dataset} has no split {name!r}: there are {', '.join(known)}")
     want = SPLITS.get(dataset, {}).get(name, Split(name, 0, 0))
     samples = [s for s in ann.get(want.file, []) if not (want.within and (want.file, s.qid) in ann.outside)]
-    if not samples: raise ValueError(f"split {name!r} of {dataset} has no queries: the annotations hold {', '.join(ann)}")
+    if not samples:
+        raise ValueError(f"split {name!r} of {dataset} has no queries: the annotations hold {', '.join(ann)}")
     if name not in ('train', 'val', 'test') and len(samples) != want.queries:
-        raise ValueError(f"split {name!r} of {dataset} is a list of {want.queries:,} queries, these annotations give {len(samples):,}: "
+        raise ValueError(f"split {name!r} of {dataset} is a list of {want.queries:,} queries, "
+                         f"these annotations give {len(samples):,}: "
                          f"use the published files, or split='{want.file}' for the file as it is")
     return samples
 
@@ -68,6 +74,18 @@ def hold_out(
     held = set(vids[:min(max(1, round(share*len(vids))), len(vids)-1)])
     return [s for s in samples if s.vid not in held],[s for s in samples if s.vid in held]
 
+# %% ../nbs/11_splits.ipynb #c72o
+def _own(val, taken):
+    "The queries of `val` about videos that are not `taken`, none where those are too few; and what is to say of them"
+    own = [s for s in val if s.vid not in taken]
+    n = len({s.vid for s in own})
+    other = len({s.vid for s in val}) - n
+    if n >= 50:
+        more = f' ({other:,} more also stand in train or in what is reported)' if other else ''
+        return own,f'validation: {len(own):,} queries of {n:,} videos of val{more}'
+    few = f' (val has {n:,} videos of its own, {other:,} also stand in train or in what is reported)'
+    return [],few if val else ''
+
 # %% ../nbs/11_splits.ipynb #c72
 def validation_split(
     ann:Annotations, # the splits, `train` among them
@@ -75,15 +93,12 @@ def validation_split(
     answered:list[Sample]|None=None, # the queries that a report will be about; None: those of test
 )->tuple[list[Sample], list[Sample], str]: # training queries, validation queries, what was done in words
     "Training and validation queries that share no video with each other; validation shares none with what is reported"
-    train,answered = ann.get('train', []),ann.get('test', []) if answered is None else answered
+    train = ann.get('train', [])
+    answered = ann.get('test', []) if answered is None else answered
     if not train: raise ValueError(f"no training queries: the annotations hold {', '.join(ann) or 'nothing'}")
-    taken,val,why = {s.vid for s in [*train, *answered]},ann.get('val', []),''
-    if val:
-        own = [s for s in val if s.vid not in taken]
-        n,m = len({s.vid for s in own}),len({s.vid for s in val})
-        also = f' ({m-n:,} more also stand in train or in what is reported)' if n < m else ''
-        if n >= 50: return list(train),own,f'validation: {len(own):,} queries of {n:,} videos of val{also}'
-        why = f' (val has {n:,} videos of its own, {m-n:,} also stand in train or in what is reported)'
+    taken = {s.vid for s in [*train, *answered]}
+    val,why = _own(ann.get('val', []), taken)
+    if val: return list(train),val,why
     videos = {s.vid for s in train}
     count = min(max(20, min(500, round(.05*len(videos)))), max(1, len(videos)//5))
     train,val = hold_out(train, count/max(len(videos), 2), seed)

@@ -30,16 +30,6 @@ class Vocabulary:
         self.words = [*MARKS, *own, *sorted({*extra} - {*own, *MARKS})]
         self.index = {w: i for i,w in enumerate(self.words)}
 
-    @classmethod
-    def from_words(cls,
-        words:list[str], # `words` of another vocabulary, marks first, as a checkpoint keeps them
-    )->'Vocabulary':
-        "The vocabulary with exactly these numbers"
-        if tuple(words[:4]) != MARKS: raise ValueError(f"a vocabulary begins with {MARKS}, got {list(words[:4])}: pass the `words` of a Vocabulary")
-        self = cls()
-        self.words,self.index = list(words),{w: i for i,w in enumerate(words)}
-        return self
-
     def decode(self, ids)->str: return ' '.join(self.words[i] for i in ids if i != PAD)
     def __len__(self): return len(self.words)
     def __contains__(self, word): return word in self.index
@@ -54,6 +44,20 @@ def encode(self:Vocabulary,
     tokens = tokenize(sentence)
     if not tokens: raise ValueError(f"empty query {sentence!r}: it needs at least one word")
     return [self.index.get(w, UNK) for w in tokens]
+
+# %% ../nbs/20_text.ipynb #c11f
+@patch(cls_method=True)
+def from_words(cls:Vocabulary,
+    words:list[str], # `words` of another vocabulary, marks first, as a checkpoint keeps them
+)->'Vocabulary':
+    "The vocabulary with exactly these numbers"
+    if tuple(words[:4]) != MARKS:
+        raise ValueError(f"a vocabulary begins with {MARKS}, got {list(words[:4])}: "
+                         f"pass the `words` of a Vocabulary")
+    self = cls()
+    self.words = list(words)
+    self.index = {w: i for i,w in enumerate(words)}
+    return self
 
 # %% ../nbs/20_text.ipynb #c14
 def encode_batch(
@@ -85,9 +89,11 @@ def embedding(
     "The vectors of a vocabulary"
     known = torch.tensor([w in kv.key_to_index and i > UNK for i,w in enumerate(vocab.words)])
     weights = torch.zeros(len(vocab), kv.vector_size)
-    if known.any(): weights[known] = torch.from_numpy(np.stack([kv[w] for w,k in zip(vocab.words, known.tolist()) if k]).astype(np.float32))
+    own = [kv[w] for w,k in zip(vocab.words, known.tolist()) if k]
+    if own: weights[known] = torch.from_numpy(np.stack(own).astype(np.float32))
     return weights,known
 
+# %% ../nbs/20_text.ipynb #c31c
 def coverage(
     vocab:Vocabulary,
     kv, # gensim KeyedVectors
@@ -97,7 +103,8 @@ def coverage(
     "How many words, and which share of the tokens, have a vector"
     count = Counter(w for s in sentences for w in tokenize(s))
     lost = sorted((w for w in count if w not in vocab or w not in kv.key_to_index), key=lambda w: (-count[w], w))
-    n,share = sum(count.values()),sum(count[w] for w in lost)
+    n = sum(count.values())
+    share = sum(count[w] for w in lost)
     text = f"{len(count)-len(lost):,} of {len(count):,} words ({100*(1-share/max(n, 1)):.1f} % of tokens) have a vector"
     return text + (f"; most frequent without: {', '.join(f'{w} ({count[w]})' for w in lost[:top])}" if lost else '')
 
@@ -107,7 +114,8 @@ def idf(
     sentences:list[str], # training sentences
 )->Tensor: # weight of every word (V,), float
     "Inverse document frequency: what a word tells apart"
-    df = Counter(i for s in sentences for i in {vocab.index.get(w, UNK) for w in tokenize(s)})
+    df = Counter()
+    for s in sentences: df.update({vocab.index.get(w, UNK) for w in tokenize(s)})
     w = torch.tensor([(1 + len(sentences))/(.5 + df[i]) for i in range(len(vocab))]).log()
     w[[PAD, BOS, EOS] + [UNK]*(not df[UNK])] = 0
     return w
@@ -128,16 +136,21 @@ class WordEmbedding(nn.Module):
         slot[own] = torch.arange(1, len(own)+1) # 0: has none
         self.register_buffer('weights', weights.clone())
         self.register_buffer('slot', slot)
-        self.own = nn.Parameter(std*torch.randn(len(own), weights.shape[1], generator=torch.Generator().manual_seed(seed)))
+        self.own = nn.Parameter(std*torch.randn(len(own), weights.shape[1],
+                                                generator=torch.Generator().manual_seed(seed)))
 
     @property
     def dim(self)->int: return self.weights.shape[1]
 
-    def forward(self,
-        tokens:Tensor, # word numbers (B, L), long
-    )->Tensor: # word vectors (B, L, dim)
-        slot = self.slot[tokens]
-        return torch.where((slot > 0)[..., None], F.embedding((slot-1).clamp(min=0), self.own), F.embedding(tokens, self.weights))
+# %% ../nbs/20_text.ipynb #c40f
+@patch
+def forward(self:WordEmbedding,
+    tokens:Tensor, # word numbers (B, L), long
+)->Tensor: # word vectors (B, L, dim)
+    "Vectors of words: of the file, or the learnt ones"
+    slot = self.slot[tokens]
+    return torch.where((slot > 0)[..., None], F.embedding((slot-1).clamp(min=0), self.own),
+                       F.embedding(tokens, self.weights))
 
 # %% ../nbs/20_text.ipynb #c43
 def weighted_mean(
@@ -159,15 +172,19 @@ class SentenceEncoder(nn.Module):
     ):
         super().__init__()
         if pool not in ('mean', 'last'): raise ValueError(f"pool is {pool!r}: 'mean' or 'last'")
-        self.words,self.pool = words,pool
+        self.words = words
+        self.pool = pool
         self.lstm = nn.LSTM(words.dim, dim, layers, batch_first=True)
 
-    def forward(self,
-        tokens:Tensor, # word numbers (B, L), long, padded on the right
-        lengths:Tensor, # words of every sentence (B,), long, >= 1
-    )->tuple[Tensor, Tensor]: # sentence vectors (B, d_T); states (B, L, d_T), zero behind the end
-        if int(lengths.min()) < 1: raise ValueError("a sentence without words: its length is 0, at least 1 is needed")
-        packed = pack_padded_sequence(self.words(tokens), lengths.cpu(), batch_first=True, enforce_sorted=False)
-        states,_ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=tokens.shape[1])
-        if self.pool == 'last': return states[torch.arange(len(states), device=states.device), lengths-1],states
-        return states.sum(1)/lengths[:, None].to(states.dtype),states
+# %% ../nbs/20_text.ipynb #c46f
+@patch
+def forward(self:SentenceEncoder,
+    tokens:Tensor, # word numbers (B, L), long, padded on the right
+    lengths:Tensor, # words of every sentence (B,), long, >= 1
+)->tuple[Tensor, Tensor]: # sentence vectors (B, d_T); states (B, L, d_T), zero behind the end
+    "Read a batch of sentences"
+    if int(lengths.min()) < 1: raise ValueError("a sentence without words: its length is 0, at least 1 is needed")
+    packed = pack_padded_sequence(self.words(tokens), lengths.cpu(), batch_first=True, enforce_sorted=False)
+    states,_ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=tokens.shape[1])
+    if self.pool == 'last': return states[torch.arange(len(states), device=states.device), lengths-1],states
+    return states.sum(1)/lengths[:, None].to(states.dtype),states

@@ -8,8 +8,8 @@ __all__ = ['tokenize', 'load_vectors']
 # %% ../nbs/12_words.ipynb #c03
 import gzip, numpy as np, re, unicodedata, zlib
 from pathlib import Path
+from .arrays import _FREE, _RATIO, npz_array
 from .core import kind_of, need_file, reading
-from .features import _FREE, _RATIO, npz_array
 
 # %% ../nbs/12_words.ipynb #c07
 _QUOTES = str.maketrans(dict.fromkeys('\u2018\u2019\u201b\u02bc\u00b4`', "'"))
@@ -30,15 +30,19 @@ def _corpus(sentences, dim, seed):
     from gensim.models import Word2Vec
     tokens = [t for s in sentences if (t := tokenize(s))]
     n = sum(map(len, tokens))
-    if not n: raise ValueError("vectors='corpus' learns from the training sentences, and there are none: name a vectors file")
-    return Word2Vec(tokens, vector_size=dim, sg=1, window=5, min_count=1, epochs=min(50, max(5, 1_000_000//n)), workers=1, seed=seed, hashfxn=_crc).wv
+    if not n:
+        raise ValueError("vectors='corpus' learns from the training sentences, and there are none: name a vectors file")
+    return Word2Vec(tokens, vector_size=dim, sg=1, window=5, min_count=1, epochs=min(50, max(5, 1_000_000//n)),
+                    workers=1, seed=seed, hashfxn=_crc).wv
 
 # %% ../nbs/12_words.ipynb #c22
 _LINE = 2**20 # bytes that a line may have, or a word of a binary file and its vector
 
 def _width(path, width, dim):
     "Refuse vectors of another width"
-    if width != dim: raise ValueError(f"{path}: vectors of width {width}, but {dim} are asked for: choose another file, or ask for width {width}")
+    if width != dim:
+        raise ValueError(f"{path}: vectors of width {width}, but {dim} are asked for: choose another file, "
+                         f"or ask for width {width}")
 
 def _counted(path, said, found, whole=True):
     "Refuse a header that says another number of vectors than there are"
@@ -50,13 +54,13 @@ def _counted(path, said, found, whole=True):
     if found > said: raise ValueError(f"{path}: its header says {said:,} vectors, but the file has more: {do}")
     raise ValueError(f"{path}: its header says {said:,} vectors, the file has {found:,}: {do}")
 
+# %% ../nbs/12_words.ipynb #c22n
 def _numbers(fields):
     "Fields of a line as numbers, None if one of them is none"
     if any(b'_' in x for x in fields): return None        # numpy reads 1_0 as 10
     try: return np.array(fields, dtype=np.float32)
     except ValueError: return None
 
-# %% ../nbs/12_words.ipynb #c22x
 def _parse(line, dim, where):
     "The `dim` numbers behind the word of a line"
     word,*fields = line.split()
@@ -66,14 +70,6 @@ def _parse(line, dim, where):
         do = ': cut off? Download it again' if len(x) < dim else ': correct this line'
         raise ValueError(f"{where}: {len(x)} numbers behind {word.decode(errors='replace')!r}, expected {dim}{do}")
     return x
-
-def _spaced(fields, dim):
-    "Is what stands before the last `dim` fields more of the word, as in GloVe 840B's 'at name@domain.com'?"
-    return len(fields) > dim and _numbers(fields[:-dim]) is None
-
-def _phrase(fields, dim):
-    "Is this the rest of a phrase and its `dim` numbers?"
-    return _spaced(fields, dim) and _numbers(fields[-dim:]) is not None
 
 # %% ../nbs/12_words.ipynb #c22b
 def _lines(f, path, size):
@@ -85,16 +81,28 @@ def _lines(f, path, size):
         if len(line) == _LINE: raise ValueError(f"{path}:{n}: a line of more than {_LINE:,} bytes: no file of vectors")
         if line.strip(): yield n,line
 
+def _spaced(fields, dim):
+    "Is what comes before the last `dim` fields more of the word, as in GloVe 840B's 'at name@domain.com'?"
+    return len(fields) > dim and _numbers(fields[:-dim]) is None
+
+def _phrase(fields, dim):
+    "Is this the rest of a phrase and its `dim` numbers?"
+    return _spaced(fields, dim) and _numbers(fields[-dim:]) is not None
+
 # %% ../nbs/12_words.ipynb #c22bx
 def _text_vectors(f, wanted, dim, said, path, size):
     "Vectors of the `wanted` words of a text file that is open behind its header; `said`: how many that says, or None"
-    asked,found,count,last = {w.encode() for w in wanted},{},0,b''
+    asked = {w.encode() for w in wanted}
+    found = {}
+    count = 0
+    last = b''
     first = 1 if said is None else 2
     for n,line in _lines(f, path, size):
         where = f'{path}:{n + first - 1}'
         count += 1
         word,*fields = line.split()
-        if count == 1 and said is None and not _phrase(fields, dim): _width(path, len(_parse(line, len(fields), where)), dim)
+        if count == 1 and said is None and not _phrase(fields, dim):
+            _width(path, len(_parse(line, len(fields), where)), dim)
         if word in asked and word not in found and not _spaced(fields, dim):
             found[word] = _parse(line, dim, where)
         last = line
@@ -106,7 +114,9 @@ def _text_vectors(f, wanted, dim, said, path, size):
 # %% ../nbs/12_words.ipynb #c25
 def _records(f, dim, path):
     "Words and bytes of the vectors of a binary file that is open behind its header; at its end, what is left over"
-    data,at,size = b'',0,4*dim
+    data = b''
+    at = 0
+    size = 4*dim
     while True:
         gap = data.find(b' ', at)
         if 0 <= gap and gap + 1 + size <= len(data):
@@ -117,7 +127,8 @@ def _records(f, dim, path):
             raise ValueError(f"{path}: byte {f.tell() - len(data) + at:,}: no word with a vector of {dim}: not "
                              f"word2vec's binary layout?")
         more = f.read(2**24)
-        data,at = data[at:] + more,0
+        data = data[at:] + more
+        at = 0
         if not more: break
     if data.strip(b'\n'): yield None,data
 
@@ -125,7 +136,8 @@ def _records(f, dim, path):
 def _binary_vectors(f, dim, said, path, size):
     "word2vec's binary layout, open behind its header, which says `said` vectors; the file has `size` bytes at most"
     # not more than the file can hold, whatever it says
-    words,x = [],np.empty((min(said, size//(4*dim + 1) + 1), dim), dtype=np.float32)
+    words = []
+    x = np.empty((min(said, size//(4*dim + 1) + 1), dim), dtype=np.float32)
     for word,numbers in _records(f, dim, path):
         if word is None or len(words) == said: _counted(path, said, len(words) + (word is not None), word is not None)
         if word is None:
@@ -137,29 +149,32 @@ def _binary_vectors(f, dim, said, path, size):
     _counted(path, said, len(words))
     return words,x
 
+# %% ../nbs/12_words.ipynb #c25n
 def _npz_vectors(path, dim):
     "`words` (V,) and `vectors` (V, dim)"
-    words,vectors = npz_array(path, 'words', 'US'),npz_array(path, 'vectors')
+    words = npz_array(path, 'words', 'US')
+    vectors = npz_array(path, 'vectors')
     if vectors.ndim != 2 or words.shape != vectors.shape[:1]:
         raise ValueError(f"{path}: words {words.shape} and vectors {vectors.shape}: (V,) and (V, {dim}) are needed")
     _width(path, vectors.shape[1], dim)
     with np.errstate(over='ignore'): vectors = vectors.astype(np.float32)
     return [w.decode('utf-8', 'backslashreplace') if isinstance(w, bytes) else str(w) for w in words],vectors
 
-# %% ../nbs/12_words.ipynb #c25b
 def _is_text(start, dim):
     "Are the first bytes of a file behind its header those of a text file?"
     line,end,_ = start.partition(b'\n')
     if all(32 <= b < 127 or b in b'\t\r' for b in line.partition(b' ')[2][:4096]): return True
-    # other bytes may be the rest of a phrase, as in 'été à Paris', if numbers stand behind it
+    # other bytes may be the rest of a phrase, as in 'été à Paris', if numbers come behind it
     fields = line.split()[1:]
     if not end and len(start) > 2**15: fields = fields[:-1] # perhaps cut in its middle
     last = min(dim, 100)
     return len(fields) >= last and _numbers(fields[-last:]) is not None
 
+# %% ../nbs/12_words.ipynb #c25b
 def _file_vectors(path, wanted, dim):
     "Vectors of a file in any layout: its content decides which"
-    size,kind = need_file(path).stat().st_size,kind_of(path)
+    size = need_file(path).stat().st_size
+    kind = kind_of(path)
     if kind == 'zip': return _npz_vectors(path, dim)
     packed = kind == 'gzip'
     if packed: size = max(_FREE, _RATIO*size)
@@ -177,6 +192,24 @@ def _file_vectors(path, wanted, dim):
         if header and not _is_text(start[begin:], int(header[2])): return _binary_vectors(f, dim, said, path, size)
         return _text_vectors(f, wanted, dim, said, path, size)
 
+# %% ../nbs/12_words.ipynb #c28u
+def _usable(words, x, wanted, path):
+    "The first vector of every word, if all are finite and one of the words is wanted"
+    if words: words[0] = words[0].removeprefix('\ufeff')
+    first = {w: i for i,w in reversed(list(enumerate(words)))} # of a word that comes twice the first counts
+    if len(first) < len(words):
+        keep = sorted(first.values())
+        words = [words[i] for i in keep]
+        x = x[keep]
+    if not wanted & set(words):
+        raise ValueError(f"{path}: it has none of the {len(wanted):,} words of the sentences: another language, "
+                         f"or capitals?")
+    bad = ~np.isfinite(x).all(1)
+    if bad.any():
+        raise ValueError(f"{path}: NaN or Inf in the vectors of {bad.sum()} words, first {words[bad.argmax()]!r}: "
+                         f"download it again")
+    return words,x
+
 # %% ../nbs/12_words.ipynb #c28
 def load_vectors(
     vectors:str|Path, # 'corpus', or a file: GloVe's or word2vec's text or binary, .npz with `words` and `vectors`
@@ -190,14 +223,7 @@ def load_vectors(
     path = need_file(vectors, "pass a txt, .bin or .npz file, or 'corpus' to learn them from the sentences")
     wanted = {w for s in sentences for w in tokenize(s)}
     words,x = _file_vectors(path, wanted, dim)
-    if words: words[0] = words[0].removeprefix('\ufeff')
-    first = {w: i for i,w in reversed(list(enumerate(words)))} # of a word that comes twice the first counts
-    if len(first) < len(words):
-        keep = sorted(first.values())
-        words,x = [words[i] for i in keep],x[keep]
-    if not wanted & set(words): raise ValueError(f"{path}: it has none of the {len(wanted):,} words of the sentences: another language, or capitals?")
-    bad = ~np.isfinite(x).all(1)
-    if bad.any(): raise ValueError(f"{path}: NaN or Inf in the vectors of {bad.sum()} words, first {words[bad.argmax()]!r}: download it again")
+    words,x = _usable(words, x, wanted, path)
     kv = KeyedVectors(dim, count=0)
     kv.add_vectors(words, x)
     return kv

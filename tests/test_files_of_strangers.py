@@ -1,7 +1,8 @@
 "Feature files that are damaged, or made to do harm: each is refused with its name, at once and in little memory"
 import os, pickle, resource, struct, subprocess, sys, zipfile, zlib
 import h5py, numpy as np, pytest
-from ms2d.features import _MOST, _bounded, open_features, read_rows
+from ms2d.arrays import _MOST, _bounded
+from ms2d.features import open_features, read_rows
 from ms2d.inspection import survey
 
 ROWS = np.random.default_rng(0).normal(size=(20, 16)).astype(np.float16)
