@@ -16,7 +16,8 @@ def shift_words(
     tokens:Tensor, # word indices (B, L), PAD after the end
 )->tuple[Tensor,Tensor]: # inputs and targets (B, L+1), PAD after the end
     "Inputs begin with BOS, targets end with EOS; a target is always one word ahead of its input"
-    inputs,targets = F.pad(tokens, (1, 0), value=BOS), F.pad(tokens, (0, 1), value=PAD)
+    inputs = F.pad(tokens, (1, 0), value=BOS)
+    targets = F.pad(tokens, (0, 1), value=PAD)
     end = (tokens != PAD).sum(1, keepdim=True)
     return inputs, targets.scatter(1, end, EOS)
 
@@ -44,7 +45,8 @@ def states(self:Captioner,
 )->Tensor: # h^2 (B, C, L, dim)
     "States of the second LSTM"
     read,_ = self.reader(self.words(inputs))
-    by_moment,by_word = self.from_moment(moments),self.from_reader(read)
+    by_moment = self.from_moment(moments)
+    by_word = self.from_reader(read)
     h = c = by_moment.new_zeros(*moments.shape[:2], by_word.shape[-1]//4)
     out = []
     for l in range(inputs.shape[1]):

@@ -33,7 +33,8 @@ def pool_clips(
     "Average `rows` into `n` equal parts of the duration, weighted by overlap"
     if rows.ndim != 2 or not len(rows): raise ValueError(f"a video's features are (T, D) with T >= 1, got {rows.shape}")
     if rate and duration <= 0: raise ValueError(f"rows per second ({rate}) need a duration > 0, got {duration}")
-    T,used = len(rows), duration*rate if rate else float(len(rows))
+    T = len(rows)
+    used = duration*rate if rate else float(T)
     if used < n:
         return rows[np.clip(((np.arange(n) + .5)*used/n).astype(int), 0, T-1)].astype(np.float32)
     total = np.concatenate([np.zeros((1, rows.shape[1])), rows.cumsum(0, dtype=np.float64)])
@@ -72,6 +73,7 @@ def principal(
     except torch.linalg.LinAlgError:
         return tuple(x.to(covariance.dtype) for x in torch.linalg.eigh(covariance.double()))
 
+# %% ../nbs/21_maps.ipynb #c06w
 @patch
 def fit(self:Normalise, x:Tensor):
     "Measure the constants on clips of the training videos (..., D); a column that never changes stays at zero"
@@ -140,6 +142,7 @@ def _fill(f, longest):
     for k in range(1, longest): torch.maximum(F[:,at[k-1]][:,:-1], f[:,k:], out=F[:,at[k]])
     return F
 
+# %% ../nbs/21_maps.ipynb #c18b
 class _SpanMax(torch.autograd.Function):
     "The recursion over lengths; autograd's own way back would keep and clear a whole map for every length"
     @staticmethod
@@ -167,7 +170,7 @@ def _send_back(f, F, longest, grad):
 def span_max(
     f:Tensor, # clip features (B, N, d)
     longest:int=0, # clips of the longest span on offer; 0: all N
-)->Tensor: # F (B, M, d), the maximum over the clips of every cell, in the order of `cells(N, longest)`
+)->Tensor: # F (B, M, d), the maximum over the clips of every cell, in the order of `proposals(N, longest)`
     "The 2D map, valid cells only"
     return _SpanMax.apply(f, min(longest or f.shape[1], f.shape[1]))
 
@@ -178,7 +181,8 @@ def neighbours(
 )->Tensor: # (M, size*size) indices into the cells, M where there is none
     "For every cell the list of cells around it, itself in the middle"
     if size % 2 == 0: raise ValueError(f"a neighbourhood has a middle: its side is odd, got {size}")
-    r,n = size//2, int(xy.max()) + 1
+    r = size//2
+    n = int(xy.max()) + 1
     grid = torch.full((n + 2*r, n + 2*r), len(xy))
     grid[xy[:,0] + r, xy[:,1] + r] = torch.arange(len(xy))
     steps = torch.cartesian_prod(torch.arange(size), torch.arange(size))

@@ -93,7 +93,8 @@ def top_k_proposals(
 )->Tensor: # indices of cells (B, min(K, M)); best first, then the random ones
     "The K best cells, or partly random ones"
     if k < 1: raise ValueError(f"top_k is at least 1, got {k}")
-    if not 0 <= random_proposals <= 1: raise ValueError(f"random_proposals is a share between 0 and 1, got {random_proposals}")
+    if not 0 <= random_proposals <= 1:
+        raise ValueError(f"random_proposals is a share between 0 and 1, got {random_proposals}")
     k = min(k, scores.shape[1])
     best = scores.argsort(dim=1, descending=True, stable=True)
     keep = k - int(random_proposals*k)
