@@ -23,7 +23,7 @@ every_module = pytest.mark.parametrize('name', MODULES)
 def outputs(nb):
     "The text of the stored outputs, pictures left out"
     for out in (o for c in code(nb) for o in c['outputs']):
-        yield from out.get('text', [])
+        yield ''.join(out.get('text', []))
         for kind,data in out.get('data', {}).items():
             if kind.startswith('text/'): yield ''.join(data)
 
