@@ -30,17 +30,23 @@ class LastCheckpoint(Checkpoint):
 
 # %% ../nbs/44_checkpoint.ipynb #c71d
 def _checked(path):
-    "The parts of a checkpoint, each with the checksum that was written with it, as an archive in memory: torch reads nothing else"
+    "The parts of a checkpoint, checked by their checksums, as an archive in memory: torch reads nothing else"
     whole = io.BytesIO()
     with zipfile.ZipFile(path) as z, zipfile.ZipFile(whole, 'w') as out:
         parts = z.infolist()
         if len({p.filename for p in parts}) < len(parts): raise ValueError('a part of it comes twice')
         if any(p.compress_type != zipfile.ZIP_STORED or p.file_size != p.compress_size for p in parts):
             raise ValueError('its parts are packed, torch packs none')
-        if sum(p.file_size for p in parts) > path.stat().st_size: raise ValueError('its parts are larger than the file')
+        if sum(p.file_size for p in parts) > path.stat().st_size:
+            raise ValueError('its parts are larger than the file')
         for p in parts: out.writestr(p.filename, z.read(p))
     whole.seek(0)
     return whole
+
+# %% ../nbs/44_checkpoint.ipynb #u3
+# torch's own message tells how to load such a file all the same
+_STRANGE = 'it holds more than numbers and names, as none of ours does: never load a file like this from a stranger'
+_UNSAFE = (('weights_only', _STRANGE),)
 
 def _state_and_model(
     path:Path, # last.ckpt or previous.ckpt
@@ -49,25 +55,25 @@ def _state_and_model(
     do = 'damaged or cut off? Use another checkpoint, or train again with resume=False'
     with reading(need_file(path), 'is no checkpoint', do): archive = _checked(path)
     with reading(path, 'is no checkpoint of ms2d', do, because=_UNSAFE):
-        with warnings.catch_warnings(action='ignore'): state = torch.load(archive, map_location='cpu', weights_only=True)
+        with warnings.catch_warnings(action='ignore'):
+            state = torch.load(archive, map_location='cpu', weights_only=True)
         return state, _fits(state)
 
+# %% ../nbs/44_checkpoint.ipynb #u4
 def read_checkpoint(
     path:Path, # last.ckpt or previous.ckpt
 )->dict: # what `Learner.on_save_checkpoint` and Lightning wrote
     "A whole checkpoint, or an error that names it; it runs no code, whatever the file says"
     return _state_and_model(path)[0]
 
-# torch's own message tells how to load such a file all the same
-_UNSAFE = (('weights_only', 'it holds more than numbers and names, as none of ours does: never load a file like this from a stranger'),)
-
 # %% ../nbs/44_checkpoint.ipynb #c71b
-KEPT = dict(config=dict, words=list, known=Tensor, spoken=int, facts=dict, others=list, best=(dict, type(None)), best_rank=float,
-    settled=bool, history=list, spent=float) # what a checkpoint says of a run, beside the weights
+KEPT = dict(config=dict, words=list, known=Tensor, spoken=int, facts=dict, others=list, best=(dict, type(None)),
+    best_rank=float, settled=bool, history=list, spent=float) # what a checkpoint says of a run, beside the weights
 
-def _same_shapes(cfg, ms2d, weights):
-    "The model of this configuration, if it has these weights"
-    text,norm = weights['words.weights'],weights['norm.mean']
+def _same_sizes(cfg, ms2d, weights):
+    "Words, vectors and features belong together, and the model of this configuration is no larger than its weights"
+    text = weights['words.weights']
+    norm = weights['norm.mean']
     known = ms2d['known']
     if text.ndim != 2 or norm.ndim != 1 or known.shape != text.shape[:1] or known.dtype != torch.bool:
         raise ValueError('vectors, words and features do not fit together')
@@ -75,9 +81,17 @@ def _same_shapes(cfg, ms2d, weights):
         raise ValueError(f"{len(ms2d['words'])} words have {len(text)} vectors")
     held = sum(v.numel() for v in weights.values())
     asked = dict(dim=cfg.maps*cfg.layers*cfg.dim**2, align_dim=cfg.align*cfg.heads*cfg.align_dim)
-    if big := [k for k,v in asked.items() if v > held]: raise ValueError(f"{few(big)} asks for more numbers than there are weights")
+    big = [k for k,v in asked.items() if v > held]
+    if big: raise ValueError(f"{few(big)} asks for more numbers than there are weights")
     if not weights['horizon'] > 0: raise ValueError('the longest training video has no length')
-    with torch.random.fork_rng(devices=[]): model = MS2D(cfg, len(norm), text, known, ms2d['spoken'])
+
+# %% ../nbs/44_checkpoint.ipynb #u6
+def _same_shapes(cfg, ms2d, weights):
+    "The model of this configuration, if it has these weights"
+    _same_sizes(cfg, ms2d, weights)
+    width = len(weights['norm.mean'])
+    with torch.random.fork_rng(devices=[]):
+        model = MS2D(cfg, width, weights['words.weights'], ms2d['known'], ms2d['spoken'])
     own = {k: (v.shape, v.dtype) for k,v in model.state_dict().items()}
     lacking = sorted(own.keys() - weights.keys())
     if lacking: raise ValueError(f"it lacks {few(lacking)}: another version of ms2d wrote it")
@@ -88,19 +102,26 @@ def _same_shapes(cfg, ms2d, weights):
     if wrong: raise ValueError(f"NaN or Inf in {few(wrong)}")
     return model
 
-# %% ../nbs/44_checkpoint.ipynb #c71e
-def _fits(state):
-    "The model of a checkpoint, if its parts are what they should be and fit together"
+# %% ../nbs/44_checkpoint.ipynb #u7
+def _right_parts(state):
+    "What a checkpoint says of its run, if it is one and says all of it"
     parts = {'ms2d', 'state_dict', 'epoch', 'optimizer_states', 'loops'}
-    if not (isinstance(state, dict) and parts <= state.keys() and isinstance(state['ms2d'], dict)): raise ValueError('it is not of a training run')
-    ms2d = state['ms2d']
+    if not (isinstance(state, dict) and parts <= state.keys() and isinstance(state['ms2d'], dict)):
+        raise ValueError('it is not of a training run')
     if type(state['epoch']) is not int or state['epoch'] < 0: raise ValueError('it does not say its epoch')
-    given = {'facts': {}, 'others': [], **ms2d}                                         # early checkpoints had neither
+    ms2d = state['ms2d']
+    given = {'facts': {}, 'others': [], **ms2d}                           # early checkpoints had neither
     wrong = [k for k,kind in KEPT.items() if not isinstance(given.get(k), kind)]
     if wrong: raise ValueError(f"{few(wrong)}: missing, or not what they should be")
     unknown = sorted(map(str, ms2d['config'].keys() - {f.name for f in dataclasses.fields(Config)}))
     if unknown: raise ValueError(f"it has {few(unknown)}: another version of ms2d wrote it")
     if not all(isinstance(w, str) for w in ms2d['words'] + given['others']): raise ValueError('its words are no text')
+    return ms2d
+
+# %% ../nbs/44_checkpoint.ipynb #c71e
+def _fits(state):
+    "The model of a checkpoint, if its parts are what they should be and fit together"
+    ms2d = _right_parts(state)
     Vocabulary.from_words(ms2d['words'])
     tensors = [*state['state_dict'].values(), *(ms2d['best'] or {}).values()]
     if not all(isinstance(v, Tensor) for v in tensors): raise ValueError('its weights are no numbers')
@@ -113,8 +134,10 @@ SAVED = ('last.ckpt', 'previous.ckpt') # newest first
 class Checked(TorchCheckpointIO):
     "Lightning reads our checkpoints as everybody else does: checked; what its processes tell each other is its own"
     def load_checkpoint(self, path, *args, **kwargs):
-        return read_checkpoint(Path(path)) if Path(path).name in SAVED else super().load_checkpoint(path, *args, **kwargs)
+        ours = Path(path).name in SAVED
+        return read_checkpoint(Path(path)) if ours else super().load_checkpoint(path, *args, **kwargs)
 
+# %% ../nbs/44_checkpoint.ipynb #v1
 def newest_model(
     folder:Path, # run folder
 )->tuple[Path, dict, MS2D]|None: # file, what it holds, its model without the weights; None: nothing was saved yet
@@ -130,6 +153,7 @@ def newest_model(
         return path, state, model
     if damaged: raise ValueError(f"{folder}: no checkpoint can be read: {'; '.join(damaged)}")
 
+# %% ../nbs/44_checkpoint.ipynb #v2
 def newest(
     folder:Path, # run folder
 )->tuple[Path, dict]|None: # file and what it holds; None: nothing was saved yet
@@ -137,6 +161,7 @@ def newest(
     found = newest_model(folder)
     return found and found[:2]
 
+# %% ../nbs/44_checkpoint.ipynb #v4
 def check_resume(
     cfg:Config, # resolved
     path:Path, # of the checkpoint
@@ -145,7 +170,10 @@ def check_resume(
 )->None:
     "Refuse to go on with another configuration, or features of another encoder, than those that began"
     old = state['ms2d']['config']
-    free = ('resume', 'minutes', 'accelerator', 'devices', 'out', 'seeds')          # may change between the parts of a run
-    changed = [f'{k} was {old.get(k)!r}, is {v!r}' for k,v in dataclasses.asdict(cfg).items() if k not in free and old.get(k) != v]
-    if changed: raise ValueError(f"{path} is of another configuration ({'; '.join(changed)}): use the same one, another `out`, or resume=False")
+    free = ('resume', 'minutes', 'accelerator', 'devices', 'out', 'seeds') # may change on the way
+    now = {k: v for k,v in dataclasses.asdict(cfg).items() if k not in free}
+    changed = [f'{k} was {old.get(k)!r}, is {v!r}' for k,v in now.items() if old.get(k) != v]
+    if changed:
+        raise ValueError(f"{path} is of another configuration ({'; '.join(changed)}): "
+            "use the same one, another `out`, or resume=False")
     same_encoder(facts, state['ms2d'].get('facts', {}), f'{path}')

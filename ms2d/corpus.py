@@ -48,7 +48,8 @@ def _fingerprint(store, durations, counts, trained, components):
     files = sorted(store.files.values()) if store.path.is_dir() else [store.path]
     stats = [(str(p.resolve()), (s := p.stat()).st_size, s.st_mtime_ns) for p in files]
     code = Path(maps.__file__).read_text()
-    return hashlib.blake2b(json.dumps([stats, store.rows_per_second, durations, counts, sorted(trained), components, code]).encode(), digest_size=10).hexdigest()
+    what = json.dumps([stats, store.rows_per_second, durations, counts, sorted(trained), components, code])
+    return hashlib.blake2b(what.encode(), digest_size=10).hexdigest()
 
 # %% ../nbs/41_corpus.ipynb #c26
 def _file_mark(path):
@@ -56,23 +57,29 @@ def _file_mark(path):
     with path.open('rb') as f: digest = hashlib.file_digest(f, lambda: hashlib.blake2b(digest_size=16))
     return [path.stat().st_size, digest.hexdigest()]
 
-def _make_clips(folder, made, store, durations, counts, trained, components):
-    "Pool every video to every scale, one after the other, into files of `folder`, which will be called `made`"
-    pooled = lambda v,n: pool_clips(store.rows(v), n, durations[v], store.rate(v))
-    # 500 videos fix a mean and a deviation far better than they need to be known
-    some = sorted(trained, key=lambda v: hashlib.md5(v.encode()).digest())[:500]
-    norm = Normalise(store.dim, components).fit(torch.from_numpy(np.concatenate([pooled(v, counts[0]) for v in some])))
-    # what is said of a full disk names `made`: `folder` is gone by then
-    with writing(made, need=2*sum(counts)*len(durations)*norm.width), ExitStack() as stack:
+def _write_clips(folder, store, durations, counts, norm):
+    "Every video at every scale, one after the other, in half precision"
+    with ExitStack() as stack:
         files = [stack.enter_context((folder/f'{n}.npy').open('wb')) for n in counts]
         for f,n in zip(files, counts):
             head = dict(descr='<f2', fortran_order=False, shape=(len(durations), n, norm.width))
             np.lib.format.write_array_header_1_0(f, head)
         for v in durations:
-            rows,rate = store.rows(v),store.rate(v)
+            rows = store.rows(v)
             for f,n in zip(files, counts):
-                clips = norm(torch.from_numpy(pool_clips(rows, n, durations[v], rate)))
+                clips = norm(torch.from_numpy(pool_clips(rows, n, durations[v], store.rate(v))))
                 f.write(clips.clamp(-6e4, 6e4).half().numpy().tobytes())
+
+# %% ../nbs/41_corpus.ipynb #k2
+def _make_clips(folder, made, store, durations, counts, trained, components):
+    "Pool every video to every scale, into files of `folder`, which will be called `made`"
+    # 500 videos fix a mean and a deviation far better than they need to be known
+    some = sorted(trained, key=lambda v: hashlib.md5(v.encode()).digest())[:500]
+    finest = [pool_clips(store.rows(v), counts[0], durations[v], store.rate(v)) for v in some]
+    norm = Normalise(store.dim, components).fit(torch.from_numpy(np.concatenate(finest)))
+    # what is said of a full disk names `made`: `folder` is gone by then
+    with writing(made, need=2*sum(counts)*len(durations)*norm.width):
+        _write_clips(folder, store, durations, counts, norm)
     with writing(made):
         np.savez(folder/'norm.npz', **{k: v.numpy() for k,v in norm.state_dict().items()})
         marks = {p.name: _file_mark(p) for p in folder.iterdir()}
@@ -102,6 +109,17 @@ def _make_whole(made, *what):
     try: _make_clips(part, made, *what); os.rename(part, made)
     finally: shutil.rmtree(part, ignore_errors=True)
 
+# %% ../nbs/41_corpus.ipynb #k3
+def _whole_folder(made, store, durations, counts, trained, components):
+    "The folder `made` as it should be: made now where it is not there or damaged"
+    if made.exists() and not _damaged(made, counts): return
+    with locked(made, wait=True):
+        _half_made(made.parent)
+        if made.exists() and (bad := _damaged(made, counts)):
+            print(f'{made}: {bad} is damaged: made again')
+            shutil.rmtree(made)
+        if not made.exists(): _make_whole(made, store, durations, counts, trained, components)
+
 # %% ../nbs/41_corpus.ipynb #c26c
 def cached_clips(
     store, # features, from `open_features`
@@ -112,18 +130,12 @@ def cached_clips(
     folder:Path|None=None, # where the files are; None: data/clips
 )->tuple[Normalise, list]: # the normalisation; clips of every scale (V, N_j, width), half precision, memory-mapped
     "Normalised clips of all videos, made once"
-    parent = folder or project_root()/'data'/'clips'
-    made = parent/_fingerprint(store, durations, counts, trained, components)
-    if not made.exists() or _damaged(made, counts):
-        with locked(made, wait=True):
-            _half_made(parent)
-            if made.exists() and (bad := _damaged(made, counts)):
-                print(f'{made}: {bad} is damaged: made again')
-                shutil.rmtree(made)
-            if not made.exists(): _make_whole(made, store, durations, counts, trained, components)
+    made = (folder or project_root()/'data'/'clips')/_fingerprint(store, durations, counts, trained, components)
+    _whole_folder(made, store, durations, counts, trained, components)
     norm = Normalise(store.dim, components)
     with np.load(made/'norm.npz') as z: norm.load_state_dict({k: torch.from_numpy(z[k]) for k in z.files})
-    return norm, [torch.from_numpy(np.load(made/f'{n}.npy', mmap_mode='c')) for n in counts]   # 'c': read only, but torch asks for more
+    # 'c': read only, but torch asks for more
+    return norm, [torch.from_numpy(np.load(made/f'{n}.npy', mmap_mode='c')) for n in counts]
 
 # %% ../nbs/41_corpus.ipynb #c28
 def need_words(
@@ -133,35 +145,56 @@ def need_words(
 ):
     "Every sentence has a word; all that have none in one message, with file and line where the annotations know them"
     places = getattr(ann, 'where', {})
-    place = lambda k,s: next((places[n, s.qid] for n in (k, split, 'val', 'train', 'test') if (n, s.qid) in places), s.qid)
-    wordless = [f'{place(k, s)} ({shown(s.query)})' for k,v in samples.items() for s in v if not tokenize(s.query)]
-    if wordless: raise ValueError(f"{len(wordless)} sentences have no word: {few(wordless, 20)}: write words, or remove the lines")
+    wordless = []
+    for k,v in samples.items():
+        for s in v:
+            if tokenize(s.query): continue
+            known = [places[n, s.qid] for n in (k, split, 'val', 'train', 'test') if (n, s.qid) in places]
+            wordless.append(f'{known[0] if known else s.qid} ({shown(s.query)})')
+    if not wordless: return
+    raise ValueError(f"{len(wordless)} sentences have no word: {few(wordless, 20)}: "
+        "write words, or remove the lines")
 
 # %% ../nbs/41_corpus.ipynb #c28a
 class Corpus:
     "A data set in memory: queries as numbers, clips of all scales"
-    def __init__(self,
-        cfg:Config,
-    ):
+    def __init__(self, cfg:Config):
         cfg = world_folder(cfg.resolved())
-        ann,store = read_annotations(cfg.dataset, cfg.annotations), open_features(cfg.features, cfg.rows_per_second)
-        self.summary,self.facts,self.store = summary(ann),store.facts,store
-        answered = named_split(ann, cfg.dataset, cfg.split) if cfg.split != 'test' or 'test' in ann else []  # own videos need no test
-        train,val,self.note = validation_split(ann, cfg.seed, answered)
-        self.samples = {k: match(v, store, cfg.missing) for k,v in dict(train=train, val=val, test=answered).items() if v}
+        ann = read_annotations(cfg.dataset, cfg.annotations)
+        self.store = open_features(cfg.features, cfg.rows_per_second)
+        self.summary = summary(ann)
+        self.facts = self.store.facts
+        self._split(cfg, ann)
         self.labelled = timed(ann['train'])  # for baselines that read training times, never for a model
         need_words(ann, self.samples, cfg.split)
         self.title = split_title(cfg.dataset, cfg.split, self.samples.get('test', []))
         self.counts = clip_counts(cfg.clips, cfg.scales)
         self._read_words(cfg)
-        self._read_clips(sorted({s.vid for s in ann['train'] if s.vid in store}), cfg.components)
-        self.queries = {k: self._queries(v, cfg.labels == 'iou' and k == 'train') for k,v in self.samples.items()}
+        self._read_clips(sorted({s.vid for s in ann['train'] if s.vid in self.store}), cfg.components)
+        times = cfg.labels == 'iou'
+        self.queries = {k: self._queries(v, times and k == 'train') for k,v in self.samples.items()}
 
+# %% ../nbs/41_corpus.ipynb #k5
+@patch
+def _split(self:Corpus, cfg, ann):
+    "The queries of every split, as far as their videos have features"
+    own_videos = cfg.split == 'test' and 'test' not in ann                # they need no test
+    answered = [] if own_videos else named_split(ann, cfg.dataset, cfg.split)
+    train,val,self.note = validation_split(ann, cfg.seed, answered)
+    splits = dict(train=train, val=val, test=answered)
+    self.samples = {k: match(v, self.store, cfg.missing) for k,v in splits.items() if v}
+
+@patch
+def _sentences(self:Corpus):
+    "The sentences of all splits"
+    return [s.query for v in self.samples.values() for s in v]
+
+# %% ../nbs/41_corpus.ipynb #k6
 @patch
 def _read_words(self:Corpus, cfg):
     "Vocabulary (training words first, most frequent first), vectors of unit deviation, idf"
     own = [s.query for s in self.samples['train']]
-    kv = load_vectors(cfg.vectors, own if cfg.vectors == 'corpus' else [s.query for v in self.samples.values() for s in v], seed=cfg.seed)
+    kv = load_vectors(cfg.vectors, own if cfg.vectors == 'corpus' else self._sentences(), seed=cfg.seed)
     self.vocab = Vocabulary(own, extra=kv.index_to_key)
     # a word heard once teaches the captioner nothing, and rare words are most of its output layer
     frequent = Vocabulary(own, min_count=2)
@@ -169,7 +202,8 @@ def _read_words(self:Corpus, cfg):
     self.weights,self.known = embedding(self.vocab, kv)
     x = self.weights[self.known]
     self.weights[self.known] = (x - x.mean(0)) / x.std().clamp(min=1e-6)
-    self.idf,self.coverage = idf(self.vocab, own), coverage(self.vocab, kv, [s.query for v in self.samples.values() for s in v])
+    self.idf = idf(self.vocab, own)
+    self.coverage = coverage(self.vocab, kv, self._sentences())
 
 # %% ../nbs/41_corpus.ipynb #c29
 @patch
@@ -177,7 +211,8 @@ def _read_clips(self:Corpus, trained, components):
     "The clips of every video at every scale, and the constants that normalise them"
     duration = {s.vid: s.duration for v in self.samples.values() for s in v}
     self.row = {v: i for i,v in enumerate(sorted(duration))}
-    self.norm,self.clips = cached_clips(self.store, {v: duration[v] for v in self.row}, self.counts, trained, components)
+    rows = {v: duration[v] for v in self.row}
+    self.norm,self.clips = cached_clips(self.store, rows, self.counts, trained, components)
 
 @patch
 def others(self:Corpus,
@@ -187,6 +222,7 @@ def others(self:Corpus,
     own = self.samples['train']
     return [own[i].query for i in np.linspace(0, len(own)-1, min(most, len(own))).astype(int)]
 
+# %% ../nbs/41_corpus.ipynb #k7
 @patch
 def _queries(self:Corpus, samples, timed):
     tokens,lengths = encode_batch(self.vocab, [s.query for s in samples])
@@ -194,6 +230,7 @@ def _queries(self:Corpus, samples, timed):
     moment = column(lambda s: (s.start, s.end)).float() if timed else None
     return Queries(tokens, lengths, column(lambda s: self.row[s.vid]), column(lambda s: s.duration).float(), moment)
 
+# %% ../nbs/41_corpus.ipynb #k8
 @patch
 def batch(self:Corpus,
     split:str, # 'train', 'val' or 'test'
@@ -203,6 +240,8 @@ def batch(self:Corpus,
     "Some queries and the clips of their videos"
     q = self.queries[split]
     lengths = q.lengths[index]
-    part = dict(tokens=q.tokens[index, :int(lengths.max())], lengths=lengths, video=q.video[index], duration=q.duration[index])
+    tokens = q.tokens[index, :int(lengths.max())]
+    part = dict(tokens=tokens, lengths=lengths, video=q.video[index], duration=q.duration[index])
     if q.moment is not None: part['moment'] = q.moment[index]
-    return dict(clips=[c[part['video']] if scales is None or j in scales else None for j,c in enumerate(self.clips)], **part)
+    wanted = range(len(self.clips)) if scales is None else scales
+    return dict(clips=[c[part['video']] if j in wanted else None for j,c in enumerate(self.clips)], **part)

@@ -19,13 +19,39 @@ def refine_ends(
     length_exponent:float=.5, # p of `span_scores`
 )->Tensor: # start and end, whole rows (n, 2), 0 <= start < end <= T
     "Move the ends of moments to the row boundaries nearby between which the score is highest"
-    near,n,r = moments.round().long(),len(s),math.ceil(reach)
+    near = moments.round().long()
+    n = len(s)
+    r = math.ceil(reach)
     move = torch.arange(-r, r+1, device=s.device)
-    first,last = (near[:,0,None] + move).clamp(0, n-1),(near[:,1,None] + move).clamp(1, n) - 1
-    pairs = torch.stack(torch.broadcast_tensors(first[...,None], last[:,None]), -1).flatten(1, 2)  # cells (n, (2r+1)^2, 2)
+    first = (near[:,0,None] + move).clamp(0, n-1)
+    last = (near[:,1,None] + move).clamp(1, n) - 1
+    # cells (n, (2r+1)^2, 2)
+    pairs = torch.stack(torch.broadcast_tensors(first[...,None], last[:,None]), -1).flatten(1, 2)
     score = span_scores(s[None], pairs.flatten(0, 1), length_exponent=length_exponent).view(pairs.shape[:2])
     best = score.masked_fill(pairs[...,0] > pairs[...,1], -torch.inf).argmax(1)
     return pairs[torch.arange(len(pairs)), best] + torch.tensor([0, 1], device=s.device)
+
+# %% ../nbs/34_ranking.ipynb #l1
+def _first_distinct(
+    order:np.ndarray, # cells, best first
+    spans:callable, # some cells -> their start and end where they are shown (n, 2)
+    iou:float, # suppress above this temporal IoU
+    top:int, # as many as are wanted
+)->tuple: # the cells that are kept; their spans
+    "Go down a list until enough different moments are left"
+    n = 100*(top - 1) + 1                                # so many are placed first; more only where they are not enough
+    while True:
+        some = order[:n]
+        placed = spans(some)
+        keep = nms(placed, -np.arange(len(some)), iou, top)
+        if len(keep) == top or n >= len(order): return some[keep], placed[keep]
+        n *= 4
+
+def _best_first(belief, logit):
+    "One answer may speak for several; the ones after it are other places, and those are peaks of the score"
+    lead = belief.argmax()
+    order = np.argsort(-logit, kind='stable')
+    return np.concatenate([[lead], order[order != lead]])
 
 # %% ../nbs/34_ranking.ipynb #c06
 def rank_moments(
@@ -36,25 +62,16 @@ def rank_moments(
     iou:float, # suppress above this temporal IoU
     top:int=5, # moments a query
     told:torch.Tensor|None=None, # what is told of each, 0..1 (Q, M), from `MS2D.confidence`; None: as `expected_iou`
-    place:callable=lambda q, spans: spans, # query number, spans (n, 2), s -> the same with their ends where they are shown
+    place:callable=lambda q, spans: spans, # query number, spans (n, 2), s -> with their ends where they are shown
 )->list: # one array (n, 4) a query: start and end in s, score 0..1, scale; best first
     "The best moments of each query, over all scales; no two of them have a temporal IoU above `iou`"
-    out = []
     where = np.broadcast_to(where, (len(expected_iou), *where.shape[-2:]))
     told = (expected_iou if told is None else told).double().numpy()
-    for q,(b,logit) in enumerate(zip(expected_iou.numpy(), logits.numpy())):
-        lead = b.argmax()
-        order = np.argsort(-logit, kind='stable')
-        # one answer may speak for several; the ones after it are other places, and those are peaks of the score
-        order = np.concatenate([[lead], order[order != lead]])
-        n = 100*(top - 1) + 1                                          # so many are placed first; more only where they are not enough
-        while True:
-            some = order[:n]
-            spans = place(q, where[q,some])
-            keep = nms(spans, -np.arange(len(some)), iou, top)
-            if len(keep) == top or n >= len(order): break
-            n *= 4
-        out.append(np.column_stack([spans[keep], np.minimum.accumulate(told[q,some[keep]]), scale[some[keep]]]))
+    out = []
+    for q,logit in enumerate(logits.numpy()):
+        order = _best_first(expected_iou[q].numpy(), logit)
+        cells,spans = _first_distinct(order, lambda some: place(q, where[q,some]), iou, top)
+        out.append(np.column_stack([spans, np.minimum.accumulate(told[q,cells]), scale[cells]]))
     return out
 
 # %% ../nbs/34_ranking.ipynb #c06c
@@ -63,7 +80,7 @@ def verdict(
     corpus, # `ms2d.corpus.Corpus`
     split:str, # 'train', 'val' or 'test'
     index:torch.Tensor, # which queries (B,)
-)->tuple: # `Maps` of every scale; scores of all moments of all scales (B, M); how good they are, 0..1 (B, M); start and end (B, M, 2), s
+)->tuple: # `ScaleOutput` of every scale; of all moments: scores (B, M), expected IoU (B, M), start and end (B, M, 2), s
     "What a model thinks of every moment that some queries could mean"
     batch = corpus.batch(split, index)
     where = model.cell_spans(batch['duration'])
@@ -72,17 +89,19 @@ def verdict(
         logits = torch.cat([m.logits for m in maps], 1)
         return maps, logits, model.expected_iou(logits, where, model.overlap()), where
 
+# %% ../nbs/34_ranking.ipynb #l2
 def best_moments(
     model, # `ms2d.model.MS2D`
     logits:torch.Tensor, # scores of all moments of all scales (Q, M)
     where:torch.Tensor, # their start and end, s (Q, M, 2), or (M, 2) for one video
     overlap:torch.Tensor|None, # temporal IoU of all pairs, from `MS2D.overlap`
     scale:np.ndarray, # their scales (M,)
-    video:callable, # query number -> rows of its video, from `MS2D.fine`; its sentence; its length and that of its clips, s: as `MS2D.refine` takes them
+    video:callable, # query number -> rows, sentence, length of video and clip, s: as `MS2D.refine` takes them
     top:int=5, # moments a query
 )->list: # one array (n, 4) a query, as `rank_moments` gives it
     "The answers of a model, the ends on feature rows where the model places them there"
-    expected_iou,told = (f(logits, where, overlap) for f in (model.expected_iou, model.confidence))
+    expected_iou = model.expected_iou(logits, where, overlap)
+    told = model.confidence(logits, where, overlap)
     place = dict(place=lambda q, spans: model.refine(spans, *video(q))) if model.cfg.refine else {}
     return rank_moments(expected_iou, logits, where.double().numpy(), scale, model.cfg.nms, top, told, **place)
 
@@ -99,9 +118,10 @@ def short_list(
     _,logits,_,where = judged
     scale = np.repeat(np.arange(len(model.proposals)), [len(xy) for xy in model.proposals])
     samples = [corpus.samples[split][i] for i in index.tolist()]
-    with torch.no_grad(): heard = model.alignment.sentence(model.bag(corpus.queries[split].tokens[index])) if model.cfg.refine else None
-    # queries of a video stand together
-    fine = functools.lru_cache(4)(lambda vid, duration: model.fine(corpus.store.rows(vid), duration, corpus.store.rate(vid)))
+    store = corpus.store
+    tokens = corpus.queries[split].tokens[index]
+    with torch.no_grad(): heard = model.alignment.sentence(model.bag(tokens)) if model.cfg.refine else None
+    fine = functools.lru_cache(4)(lambda vid, duration: model.fine(store.rows(vid), duration, store.rate(vid)))
     def video(q):
         s = samples[q]
         return fine(s.vid, s.duration), heard[q], s.duration, s.duration/model.counts[0]
@@ -116,7 +136,8 @@ def predict(
     batch_size:int=64,
 )->dict: # qid -> (n, 3): start and end in s, score; best first
     "Answer every query of a split"
-    samples,out = corpus.samples[split],{}
+    samples = corpus.samples[split]
+    out = {}
     for index in torch.arange(len(samples)).split(batch_size):
         found = short_list(verdict(model, corpus, split, index), model, corpus, split, index, top)
         for i,moments in zip(index.tolist(), found): out[samples[i].qid] = moments[:,:3]
