@@ -100,7 +100,7 @@ def sweep(
     scheduler:str='', # tcp://host:port of a dask scheduler, whose workers see this folder; '': workers on this machine
     workers:int=0, # on this machine; 0: one a GPU, or one a core
     say:callable=print, # takes one line of progress
-)->list[Outcome]: # one a run, in the order of `runs`
+)->list[Outcome]: # one for each run, in the order of `runs`
     "Execute a workbook with every set of parameters"
     root = project_root()
     folder = Path(folder).absolute()
