@@ -46,7 +46,8 @@ _VALUES |= dict(
     expected_iou     = (False,    False,     True,      False),
     refine           = (False,    False,     True,      False),
 )
-PRESETS = {name: {field: row[k] for field,row in _VALUES.items()} for k,name in enumerate(_NAMES)}
+PRESETS = {}
+for k,name in enumerate(_NAMES): PRESETS[name] = {field: row[k] for field,row in _VALUES.items()}
 
 # %% ../nbs/40_config.ipynb #c11a
 @dataclass

@@ -40,7 +40,8 @@ def write_config(
 )->None:
     "All parameters of a run, as `papermill -f config.json` takes them"
     # papermill reads YAML, to which 1e-05 is a word and 1.0e-05 a number
-    with replacing(path) as part: part.write_text(re.sub(r'(?<=: )(-?\d+)e', r'\1.0e', json.dumps(dataclasses.asdict(cfg), indent=1)))
+    text = json.dumps(dataclasses.asdict(cfg), indent=1)
+    with replacing(path) as part: part.write_text(re.sub(r'(?<=: )(-?\d+)e', r'\1.0e', text))
 
 # %% ../nbs/45_training.ipynb #c75
 @patch
@@ -50,41 +51,54 @@ def load(self:Learner, state):
     self.on_load_checkpoint(state)
     self.began = time.monotonic()
 
+def _strategy(several):
+    "How processes share the work"
+    # a notebook cannot be started a second time, so there processes are forked
+    where = 'ddp_notebook' if 'get_ipython' in vars(builtins) else 'ddp'
+    # in a stage half of the weights rest
+    return f'{where}_find_unused_parameters_true' if several else 'auto'
+
+# %% ../nbs/45_training.ipynb #w1
 def _trainer(cfg, out):
     "Lightning's Trainer as every run uses it"
     # Lightning's own lines (devices found, tips, what stopped it) repeat what the report says
     logging.getLogger('lightning.pytorch').setLevel(logging.WARNING)
-    warnings.filterwarnings('ignore', r'.*(LeafSpec|does not have many workers|exists and is not empty|is an instance of `nn.Module`).*')
-    environ,strategy = os.environ,'auto'
-    nodes = int(environ.get('WORLD_SIZE', 1))//int(environ.get('LOCAL_WORLD_SIZE', environ.get('WORLD_SIZE', 1)))   # torchrun's
-    # in a stage half of the weights rest; a notebook cannot be started a second time, so there processes are forked
-    if cfg.devices*nodes > 1: strategy = 'ddp_notebook_find_unused_parameters_true' if 'get_ipython' in vars(builtins) else 'ddp_find_unused_parameters_true'
-    return L.Trainer(accelerator=cfg.accelerator, devices=cfg.devices, num_nodes=nodes, strategy=strategy, precision=cfg.precision, max_epochs=cfg.epochs, callbacks=[LastCheckpoint(out)], plugins=[Checked()],
-        logger=False, gradient_clip_val=10., enable_progress_bar=False,
-        enable_model_summary=False, default_root_dir=out, use_distributed_sampler=False,
-        reload_dataloaders_every_n_epochs=1)  # the batches of an epoch depend on its number, also in a resumed run
+    noise = ('LeafSpec', 'does not have many workers', 'exists and is not empty', 'is an instance of `nn.Module`')
+    warnings.filterwarnings('ignore', rf".*({'|'.join(noise)}).*")
+    processes = int(os.environ.get('WORLD_SIZE', 1))                                 # torchrun's
+    nodes = processes//int(os.environ.get('LOCAL_WORLD_SIZE', processes))
+    quiet = dict(logger=False, enable_progress_bar=False, enable_model_summary=False)
+    # the batches of an epoch depend on its number, also in a resumed run
+    batches = dict(use_distributed_sampler=False, reload_dataloaders_every_n_epochs=1)
+    machine = dict(accelerator=cfg.accelerator, devices=cfg.devices, num_nodes=nodes, precision=cfg.precision)
+    return L.Trainer(**machine, **quiet, **batches, strategy=_strategy(cfg.devices*nodes > 1), max_epochs=cfg.epochs,
+        callbacks=[LastCheckpoint(out)], plugins=[Checked()], gradient_clip_val=10., default_root_dir=out)
 
 # %% ../nbs/45_training.ipynb #c77
 def _prepare(cfg, corpus, out):
-    "The run folder, and what training goes on from; everything that can be wrong is checked before the folder is touched"
+    "The run folder, and what training goes on from; what can be wrong is checked before the folder is touched"
     saved = newest(out) if cfg.resume else None
     if saved: check_resume(cfg, *saved, corpus.facts)
-    learner,trainer = Learner(build(cfg, corpus), corpus),_trainer(cfg, out)
+    learner = Learner(build(cfg, corpus), corpus)
+    trainer = _trainer(cfg, out)
     out.mkdir(parents=True, exist_ok=True)
     write_config(cfg, out/'config.json')
     if not saved:
         for name in (*SAVED, 'metrics.csv', 'results.json', 'predictions.jsonl'): (out/name).unlink(missing_ok=True)
-    elif saved[1]['epoch'] + 1 >= cfg.epochs: print(f"{saved[0].name} is finished, {cfg.epochs} epochs: nothing to train")
+    elif saved[1]['epoch'] + 1 >= cfg.epochs:
+        print(f"{saved[0].name} is finished, {cfg.epochs} epochs: nothing to train")
     return saved, learner, trainer
 
+# %% ../nbs/45_training.ipynb #w2
 def _train(cfg, corpus, out):
     "What `train` does while it has the folder"
     saved,learner,trainer = _prepare(cfg, corpus, out)
     trainer.fit(learner, ckpt_path=saved and saved[0], weights_only=True)
-    if cfg.devices > 1: learner.load(newest(out)[1])                                # other processes trained
+    if cfg.devices > 1: learner.load(newest(out)[1])              # other processes trained
     model = learner.model.eval().cpu()
     n = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    return Run(out, cfg, corpus, model, learner.seconds, n, not cfg.minutes and isinstance(trainer.accelerator, CPUAccelerator))
+    repeatable = not cfg.minutes and isinstance(trainer.accelerator, CPUAccelerator)
+    return Run(out, cfg, corpus, model, learner.seconds, n, repeatable)
 
 # %% ../nbs/45_training.ipynb #c77a
 def train(
@@ -94,9 +108,10 @@ def train(
     "Train a model and write the run folder: config.json, metrics.csv, last.ckpt"
     cfg = world_folder(cfg).resolved()
     out = Path(cfg.out)
-    if os.path.lexists(out) and not out.is_dir(): raise ValueError(f"out is {cfg.out!r}, a file or a link to nowhere: name a folder")
+    if os.path.lexists(out) and not out.is_dir():
+        raise ValueError(f"out is {cfg.out!r}, a file or a link to nowhere: name a folder")
     corpus = corpus or Corpus(cfg)
-    free = hold(out) if not rank_zero_only.rank else lambda: None                   # of several processes the first writes
+    free = hold(out) if not rank_zero_only.rank else lambda: None       # of several processes the first writes
     try: run = _train(cfg, corpus, out)
     except BaseException:
         free()
@@ -109,8 +124,10 @@ def main(
     args:list|None=None, # words of the command line; None: those of this process
 )->Run:
     "Train from a terminal"
-    parser = argparse.ArgumentParser(prog='python -m ms2d.training', description='Train what a config.json says; the report is made by nbs/train.ipynb with -p resume True')
-    parser.add_argument('--config', required=True, help='JSON with parameters of nbs/train.ipynb; what is not there has its default')
+    does = 'Train what a config.json says; the report is made by nbs/train.ipynb with -p resume True'
+    takes = 'JSON with parameters of nbs/train.ipynb; what is not there has its default'
+    parser = argparse.ArgumentParser(prog='python -m ms2d.training', description=does)
+    parser.add_argument('--config', required=True, help=takes)
     parser.add_argument('--resume', action='store_true', help='go on from the last checkpoint in `out`')
     given = parser.parse_args(args)
     cfg = Config.from_file(given.config)
@@ -119,4 +136,4 @@ def main(
         print('ended by SIGTERM: go on with --resume', flush=True)
         sys.exit(143)
 
-if __name__ == '__main__' and '__file__' in globals(): main()                       # a notebook has no __file__
+if __name__ == '__main__' and '__file__' in globals(): main()      # a notebook has no __file__
