@@ -12,7 +12,6 @@ from pathlib import Path
 from .core import few, plain
 from .metrics import best_iou, true_moments
 from .maps import to_square
-from .training import Run
 
 # %% ../nbs/50_plots.ipynb #t02
 def theme()->None:
@@ -84,7 +83,7 @@ def draw_curves(
 
 # %% ../nbs/50_plots.ipynb #c11
 def ask(
-    run:Run,
+    run, # `ms2d.training.Run`
     i:int, # number of the query in its split
     split:str='test',
 )->tuple: # Sample; list of ScaleOutput; Candidates or None
@@ -127,7 +126,7 @@ def draw_scales(
 
 # %% ../nbs/50_plots.ipynb #c11c
 def draw_maps(
-    run:Run,
+    run, # `ms2d.training.Run`
     i:int, # number of the query in its split
     best:np.ndarray, # its found moments (n, 3), s, best first
     split:str='test',
@@ -174,7 +173,7 @@ def draw_spans(
 
 # %% ../nbs/50_plots.ipynb #c14b
 def draw_timeline(
-    run:Run,
+    run, # `ms2d.training.Run`
     i:int, # number of the query in its split
     best:np.ndarray, # its found moments (n, 3), s, best first
     split:str='test',

@@ -1,5 +1,5 @@
 "What the tool chain breaks silently"
-import ast, json, re, sys
+import ast, json, re, subprocess, sys
 from pathlib import Path
 import nbformat, pytest
 import nbdev.test
@@ -136,3 +136,11 @@ def test_every_cell_that_breaks_is_a_test_that_fails(collected, tmp_path):
     with pytest.raises(Exception, match='ZeroDivisionError') as e: last.runtest()
     assert type(e.value).__name__=='CellFailed'
     nb.teardown()
+
+HEAVY = dict(core='torch lightning numpy', dataset='torch lightning', plots='lightning', extraction='lightning')
+
+@pytest.mark.parametrize('name', HEAVY)
+def test_a_module_does_without_what_it_does_not_need(name):
+    code = f"import sys, ms2d.{name}; print({set(HEAVY[name].split())} & sys.modules.keys())"
+    r = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=ROOT)
+    assert r.stdout.strip()=='set()', r.stdout + r.stderr
