@@ -19,7 +19,7 @@ from .moments import cut, film_strip, world_films
 from .retrieval import Retriever
 from .words import tokenize
 from .text import unknown_words
-from .core import Parameters, label, project_root
+from .core import Parameters, cause, label, project_root
 from .video import Video
 
 # %% ../nbs/67_page.ipynb #c06
@@ -71,7 +71,8 @@ class Page:
 def _folder(self:Page):
     "A folder of this page's own, for the browser"
     folder = project_root()/(self.cfg.folder or tempfile.gettempdir())
-    folder.mkdir(parents=True, exist_ok=True)
+    try: folder.mkdir(parents=True, exist_ok=True)
+    except OSError as e: raise ValueError(f"folder {folder} cannot be made ({cause(e)}): name another place") from None
     return tempfile.TemporaryDirectory(prefix=f'page-{os.getpid()}-', dir=folder)
 
 @patch
