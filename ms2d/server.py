@@ -172,8 +172,6 @@ def serve(
     words = [f'--Voila.{k}={v}' for k,v in given.items()]
     words += ['--template=page', '--preheat_kernel=True', '--pool_size=1',
         '--Voila.kernel_websocket_connection_class=ms2d.server.Connection',
-        # twelve who come at once on two cores wait longer than a minute for a kernel's first word
-        '--MappingKernelManager.kernel_info_timeout=600',
         '--KernelRestarter.restart_limit=0', '--KernelRestarter.time_to_dead=1', f'--Kernels.most={most}',
         '--VoilaConfiguration.multi_kernel_manager_class=ms2d.server.Kernels', f'--Kernels.media={folder}/media',
         '--MappingKernelManager.transport_encryption=auto',

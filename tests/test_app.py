@@ -394,11 +394,14 @@ def test_nobody_else_gets_in(app, page, tmp_path):
     choose(page, 'shapes')
 
 def test_twelve_at_once(root, app, chromium):
-    "Each with its own model and right answers; a thirteenth is told that there is no room"
+    "Each with its own model and right answers, one of which hears nothing at first and asks again; a thirteenth is told that there is no room"
     wanted = app.retriever.search(app.folder/'videos'/'shapes.mp4', 'a red box appears')
     began,context = time.monotonic(),chromium.new_context()
     context.set_default_timeout(400_000)
     pages = [context.new_page() for _ in range(12)]
+    asked = []
+    pages[0].on('request', lambda r: asked.append(r.url) if r.is_navigation_request() else None)
+    pages[0].route_web_socket('**/channels?*', lambda ws: ws.connect_to_server() if len(asked)>1 else None)
     for page in pages: page.goto(app.url, wait_until='commit')
     for page in pages: page.get_by_label('Video', exact=True).wait_for()
     for page in pages: page.get_by_label('Video', exact=True).select_option('shapes')
@@ -410,6 +413,7 @@ def test_twelve_at_once(root, app, chromium):
         page.locator('ol li').nth(4).wait_for()
         assert page.locator('ol .label').all_inner_texts()==[f'{clock(a)} – {clock(b)}' for a,b in wanted[['start', 'end']].values]
     until(lambda: len(processes(app.folder/'temporary'))==13)                       # one is ready, for whoever comes when somebody went
+    assert len(asked)==2
     size = processes(app.folder/'temporary').values()
     print(f'12 sessions answered in {time.monotonic() - began:.0f} s; {len(size)} kernels, {sum(size):.0f} MB, the largest {max(size):.0f} MB')
     assert sum(size)<13*500
