@@ -1,16 +1,7 @@
 "What the site says of its pictures"
-import importlib.util
-from pathlib import Path
 import pytest
 from execnb.nbio import mk_cell
-
-ROOT = Path(__file__).resolve().parent.parent
-
-def script(name):
-    spec = importlib.util.spec_from_file_location(f'docs_{name}', ROOT/'docs'/f'{name}.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from workbooks import ROOT, script
 
 prepare,check = script('prepare'),script('check_site')
 PICTURE,TEXT = {'output_type': 'display_data', 'data': {'image/png': 'aaaa'}, 'metadata': {}},{'output_type': 'stream', 'name': 'stdout', 'text': ['4\n']}

@@ -1,23 +1,16 @@
 "The README says what the runs said, in words that a person of five minutes can follow"
-import importlib.util, json, re
-from pathlib import Path
+import json, re
 import pytest
+from workbooks import ROOT, cells, script
 
-ROOT = Path(__file__).resolve().parent.parent
 TEXT = (ROOT/'README.md').read_text()
-
-def script(name):
-    spec = importlib.util.spec_from_file_location(f'docs_{name}', ROOT/'docs'/f'{name}.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 readme,check = script('readme'),script('check_site')
 KEPT = json.loads(readme.KEPT.read_text())
 
-def cells(path):
+def stored(path):
     "Sources and the text of the outputs of a notebook's cells"
-    for c in json.loads(path.read_text())['cells']:
+    for c in cells(path):
         out = [''.join(o.get('text', o.get('data', {}).get('text/markdown', ''))) for o in c.get('outputs', [])]
         yield c, ''.join(c['source']), '\n'.join(out)
 
@@ -36,9 +29,9 @@ def test_one_number_per_cell():
 
 def test_the_world_is_that_of_the_notebooks():
     "The tour prints a run's report, the index shows this table: both were stored from the same run"
-    told = '\n'.join(out for *_,out in cells(ROOT/'nbs'/'00_tour.ipynb'))
+    told = '\n'.join(out for *_,out in stored(ROOT/'nbs'/'00_tour.ipynb'))
     for answer,x in KEPT['world']['R@1 IoU=0.5'].items(): assert re.search(rf'{re.escape(answer)} +{x}', told), answer
-    shown = '\n'.join(out for *_,out in cells(ROOT/'nbs'/'index.ipynb'))
+    shown = '\n'.join(out for *_,out in stored(ROOT/'nbs'/'index.ipynb'))
     assert '\n'.join(readme.table(KEPT)) in shown, 'run nbs/index.ipynb and store its outputs'
 
 def test_the_run_that_is_there_says_the_same():
@@ -64,7 +57,7 @@ def test_links_lead_somewhere():
 
 def parameters(name):
     "What the parameters cell of a workbook has"
-    tagged = [source for c,source,_ in cells(ROOT/'nbs'/f'{name}.ipynb') if 'parameters' in c['metadata'].get('tags', [])]
+    tagged = [source for c,source,_ in stored(ROOT/'nbs'/f'{name}.ipynb') if 'parameters' in c['metadata'].get('tags', [])]
     return set(re.findall(r'^(\w+)\s*[:=]', tagged[0], re.M))
 
 def test_commands_can_be_typed():

@@ -1,5 +1,5 @@
-"What the tests of workbooks and of processes share: papermill as a user types it, and processes that need not import all again"
-import json, multiprocessing, os, subprocess, sys, tempfile
+"What tests share: papermill as a user types it, processes that need not import all again, and the scripts of docs/"
+import importlib.util, json, multiprocessing, os, subprocess, sys, tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -79,3 +79,10 @@ def _run_cells(nb_man):
         nb_man.cell_complete(cell, i)
 
 def cells(report): return json.loads(Path(report).read_text())['cells']
+
+def script(name):
+    "A script of docs/, as a module"
+    spec = importlib.util.spec_from_file_location(f'docs_{name}', ROOT/'docs'/f'{name}.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
