@@ -139,8 +139,8 @@ def _whole(parts):
     for p in sorted(parts.glob('[!.]*.h5')):
         need_file(p, 'rows of a video are kept there: move it away')
         try:
-            with h5py.File(p) as h: name = h.attrs.get('video', p.stem) if 'rows' in h else None
-        except OSError: name = None
+            with reading(p), h5py.File(p) as h: name = h.attrs.get('video', p.stem) if 'rows' in h else None
+        except ValueError: name = None
         if name is None: p.unlink()
         else: yield name, p
 

@@ -219,17 +219,21 @@ def check_rows(self:HDF5Features,
 @patch
 def _is_table(self:HDF5Features, name):
     "Has a video, or what is beside the videos, the type and shape of rows? What cannot be told is left to `rows`"
-    try: d = _only(self.node(name), '')
+    try:
+        with reading(self.path):
+            d = _only(self.node(name), self.path)
+            return d.dtype.kind in 'uif' and len(d.shape or ()) >= 2
     except ValueError: return True
-    return d.dtype.kind in 'uif' and len(d.shape or ()) >= 2
 
 # %% ../nbs/13_features.ipynb #c52b
 @patch
 def _members(self:HDF5Features, head):
     "The names in a group"
-    try: group = self.node(head)
+    try:
+        with reading(self.path):
+            group = self.node(head)
+            return [n for n in group if isinstance(n, str)] if hasattr(group, 'keys') else ()
     except ValueError: return ()
-    return [n for n in group if isinstance(n, str)] if hasattr(group, 'keys') else ()
 
 @patch
 def node(self:HDF5Features,

@@ -89,6 +89,21 @@ def test_hdf5_of_a_stranger(name, tmp_path):
 def test_a_piece_that_is_larger_than_its_data_set_is_fine(tmp_path):
     assert open_features(h5(tmp_path/'f.hdf5', chunk)).rows('v').shape == (5, 16)
 
+@pytest.mark.parametrize('which', [0, 1])
+def test_a_group_whose_table_of_names_is_damaged(which, tmp_path):
+    path = h5(tmp_path/'f.hdf5', lambda f: f.__setitem__('a/rows', ROWS))
+    damaged = bytearray(path.read_bytes())
+    tables = [i for i in range(len(damaged)) if damaged[i:i+4] == b'SNOD']                  # of the file, of group a
+    assert len(tables) == 2
+    damaged[tables[which]] ^= 1
+    path.write_bytes(damaged)
+    for check in (True, False):
+        for ask in ('rows', 'check_rows', 'seconds', 'rate', 'find', 'name'):
+            try: getattr(open_features(path, check=check), ask)('a')
+            except ValueError as e: assert 'f.hdf5' in str(e), ask
+        with pytest.raises(ValueError, match='f.hdf5'): open_features(path, check=check).rows('a')
+    if which: assert open_features(path, check=False).name('a/rows') is None
+
 def test_names_that_are_no_utf8(tmp_path):
     path = h5(tmp_path/'f.hdf5', lambda f: f.__setitem__('caf\xe9'.encode('latin-1'), ROWS))
     store = open_features(path)
