@@ -43,6 +43,7 @@ _VALUES |= dict(
     em_weights       = (False,    False,     True,      False),
     centre_logits    = (False,    True,      True,      True),
     calibrate        = (False,    False,     True,      False),
+    wiener           = (False,    False,     True,      False),
     expected_iou     = (False,    False,     True,      False),
     refine           = (False,    False,     True,      False),
 )
@@ -116,6 +117,7 @@ class Method(_Contrast):
     em_weights: bool|None = None # weigh candidates by their posterior in L_rec
     centre_logits: bool|None = None # RG-BCE compares the candidates of a query with each other
     calibrate: bool|None = None # let validation videos weigh length and mean sentence; reads no time
+    wiener: bool|None = None # filter clip scores by what own videos have more than foreign ones; reads no time
     expected_iou: bool|None = None # answer first with the highest expected IoU, not the highest score; reads no time
     refine: bool|None = None # move the ends of an answer to the feature rows around them
 
@@ -195,7 +197,7 @@ def resolved(self:Config)->Config: # every field has a value
     preset = {k: v for k,v in PRESETS[self.preset].items() if getattr(self, k) is None}
     folder = 'train' if self.dataset == 'world' else self.dataset
     cfg = dataclasses.replace(self, **preset, out=self.out or f"reports/{folder}")
-    for name in ('cca', 'calibrate', 'expected_iou', 'refine'):
+    for name in ('cca', 'calibrate', 'wiener', 'expected_iou', 'refine'):
         if getattr(cfg, name) and not cfg.align:
             raise ValueError(f"{name} needs align: it goes by alignment's scores")
     if not (cfg.align or cfg.maps): raise ValueError("align=False and maps=False leave nothing to train")

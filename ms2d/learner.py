@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from .core import few, replacing
 from .alignment import span_scores
 from .heads import video_text_score
-from .calibration import calibration, LENGTH_EXPONENTS, MEAN_TEXT_SHARES, told_sharpness
+from .calibration import calibration, LENGTH_EXPONENTS, MEAN_TEXT_SHARES, told_sharpness, wiener_filter, wiener_gain
 from .corpus import Corpus
 from .model import MS2D
 from .cca import fit_cca
@@ -259,13 +259,14 @@ def _less(said, any_says, share):
     return [x - share*y for x,y in zip(said, any_says)]
 
 @patch
-def _sharpen(self:Learner, lists:list, sigma:float, p:float):
+def _sharpen(self:Learner, lists:list, p:float):
     "How sharp the evidence is, for the answer and for what is told of it"
     model = self.model
-    model.sharpness.fill_(4/max(sigma, 1e-6))
     every = []
     for scores in lists:                                                  # own videos first
         every.append(torch.cat([span_scores(s, xy, length_exponent=p) for s,xy in zip(scores, model.proposals)], 1))
+    sigma = float(torch.stack([s.amax(1) for s in every[1:]]).std())
+    model.sharpness.fill_(4/max(sigma, 1e-6))
     model.told.fill_(told_sharpness(every[0], every[1:], float(model.sharpness)))
 
 # %% ../nbs/43_learner.ipynb #s5
@@ -279,15 +280,21 @@ def calibrate(self:Learner,
     self.fit_mean_text()
     model.length_exponent.fill_(.5)                                       # whatever was chosen before
     for sharpness in (model.sharpness, model.told): sharpness.zero_()
-    said,any_says = self.own_and_foreign_scores(most) if cfg.calibrate or cfg.expected_iou else ([], [])
+    model.wiener.fill_(1.)
+    asks = cfg.calibrate or cfg.wiener or cfg.expected_iou
+    said,any_says = self.own_and_foreign_scores(most) if asks else ([], [])
     if not said: return                                                   # nothing to compare with
     scores = lambda share: [_less(x, y, share) for x,y in zip(said, any_says)]
     powers = LENGTH_EXPONENTS if cfg.calibrate else (.5,)
     shares = MEAN_TEXT_SHARES if cfg.calibrate and cfg.mean_text else (1.,)
-    p,share,sigma = calibration(scores, [xy.to(self.device) for xy in model.proposals], powers, shares)
+    p,share = calibration(scores, [xy.to(self.device) for xy in model.proposals], powers, shares)
     model.alignment.mean_text.mul_(share)
     model.length_exponent.fill_(p)
-    if cfg.expected_iou: self._sharpen(scores(share)[:9], sigma, p)
+    lists = scores(share)[:9]
+    if cfg.wiener:
+        model.wiener.copy_(wiener_gain(lists[0][0], [s[0] for s in lists[1:]]))
+        lists = [[wiener_filter(s, model.wiener) for s in scales] for scales in lists]
+    if cfg.expected_iou: self._sharpen(lists, p)
 
 # %% ../nbs/43_learner.ipynb #c97
 @patch
@@ -299,7 +306,7 @@ def _found(self:Learner, batch, bag, where):
     p = float(model.length_exponent)
     score = []
     for c,xy in zip(batch['clips'], model.proposals):
-        score.append(span_scores(a.agree(a.clips(c.float()), heard), xy, length_exponent=p))
+        score.append(span_scores(model.clip_scores(a.clips(c.float()), heard), xy, length_exponent=p))
     score = torch.cat(score, 1)
     if model.sharpness: score = model.expected_iou_at(score, where, float(model.sharpness), model.overlap())
     return where[score.argmax(1)].T

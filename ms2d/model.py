@@ -17,7 +17,7 @@ from .evaluator import candidate_nll, mixed_cost, share_labels, standard_labels
 from .loss import iou_labels, reconstruction_loss, rg_bce
 from .alignment import info_nce, span_scores
 from .heads import Alignment, video_text_score
-from .calibration import expected_iou
+from .calibration import expected_iou, wiener_filter
 from .ranking import refine_ends
 from .config import Config
 from .corpus import Corpus
@@ -83,6 +83,7 @@ def _measured(self:MS2D, words:int):
     self.register_buffer('idf', torch.zeros(words))
     self.register_buffer('horizon', torch.zeros(()))            # length of the longest training video, s
     self.register_buffer('length_exponent', torch.tensor(.5))   # p, how much a span's length counts against it
+    self.register_buffer('wiener', torch.ones(self.counts[0]))  # gain of every frequency of clip scores
     self.register_buffer('sharpness', torch.zeros(()))          # kappa of expected IoU; 0: the highest score wins
     self.register_buffer('told', torch.zeros(()))               # kappa of the expected IoU that is told; 0: none is
 
@@ -132,6 +133,17 @@ def encode_video(self:MS2D,
         seen.append(VideoEncoding(xy, near, unit, visual, n/times))
     return seen
 
+# %% ../nbs/42_model.ipynb #w1
+@patch
+def clip_scores(self:MS2D,
+    clips:Tensor, # unit vectors of alignment's space (B, N, (H+1)*align_dim), or (1, N, (H+1)*align_dim)
+    sentence:Tensor, # (B, (H+1)*align_dim)
+    times:float=1., # how many videos of training this one is long
+)->Tensor: # s (B, N)
+    "What sentences say of clips, filtered where the model is"
+    s = self.alignment.agree(clips, sentence)
+    return wiener_filter(s, self.wiener, times) if self.cfg.wiener else s
+
 # %% ../nbs/42_model.ipynb #r9
 @patch
 def score_moments(self:MS2D,
@@ -143,7 +155,9 @@ def score_moments(self:MS2D,
     p = float(self.length_exponent)
     for s in seen:
         a = None
-        if self.cfg.align: a = span_scores(self.alignment.agree(s.clips, heard.sentence), s.xy, s.reference, p)
+        if self.cfg.align:
+            clip_scores = self.clip_scores(s.clips, heard.sentence, s.clips.shape[1]/s.reference)
+            a = span_scores(clip_scores, s.xy, s.reference, p)
         if not self.cfg.maps:
             maps.append(ScaleOutput(a, a, None, None))
             continue
@@ -268,6 +282,7 @@ def refine(self:MS2D,
 )->np.ndarray: # (n, k)
     "Moments with their ends where the rows say that they are"
     rate = len(fine)/duration
+    if clip*rate < 1: return moments                                # rows longer than clips know no better
     in_rows = torch.from_numpy(moments[:,:2])*rate
     with torch.no_grad():
         score = self.alignment.agree(fine[None], sentence[None])[0]

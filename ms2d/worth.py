@@ -18,6 +18,7 @@ from .labels import Asked
 LEFT_OUT = {
     'cca head': dict(cca=False),
     'length and mean sentence chosen without times': dict(calibrate=False),
+    'scores filtered': dict(wiener=False),
     'highest expected IoU': dict(expected_iou=False),
     'ends on feature rows': dict(refine=False),
     'mean sentence taken off': dict(mean_text=0.)}
