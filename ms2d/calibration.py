@@ -12,7 +12,7 @@ from torch import Tensor
 from .alignment import span_scores
 
 # %% ../nbs/32_calibration.ipynb #c19b
-LENGTH_EXPONENTS = (.1, .2, .3, .4, .5, .6, .7, .8)
+LENGTH_EXPONENTS = (.3, .4, .5, .6, .7, .8)
 MEAN_TEXT_SHARES = (0., 1/3, 2/3, 1.)
 
 def _highest(
