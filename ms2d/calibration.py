@@ -73,6 +73,7 @@ def wiener_gain(
     gain = 1 - noise/power(own).clamp(min=1e-12)
     return F.pad(gain.clamp(.05, 1).float(), (1, 0), value=1.)
 
+# %% ../nbs/32_calibration.ipynb #w2f
 def wiener_filter(
     s:Tensor, # clip scores (B, N)
     gain:Tensor, # from `wiener_gain` (N_1,)

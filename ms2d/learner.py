@@ -258,6 +258,15 @@ def _less(said, any_says, share):
     "Clip scores of every scale without a share of what any sentence would say"
     return [x - share*y for x,y in zip(said, any_says)]
 
+# %% ../nbs/43_learner.ipynb #s4f
+@patch
+def _filter(self:Learner, lists:list)->list:
+    "Measure what in clip scores is noise, and take it away"
+    own,*foreign = [scales[0] for scales in lists]                        # the finest scale has all frequencies
+    gain = self.model.wiener.copy_(wiener_gain(own, foreign))
+    filtered = lambda scales: [wiener_filter(s, gain) for s in scales]
+    return [filtered(scales) for scales in lists]
+
 @patch
 def _sharpen(self:Learner, lists:list, p:float):
     "How sharp the evidence is, for the answer and for what is told of it"
@@ -290,10 +299,8 @@ def calibrate(self:Learner,
     p,share = calibration(scores, [xy.to(self.device) for xy in model.proposals], powers, shares)
     model.alignment.mean_text.mul_(share)
     model.length_exponent.fill_(p)
-    lists = scores(share)[:9]
-    if cfg.wiener:
-        model.wiener.copy_(wiener_gain(lists[0][0], [s[0] for s in lists[1:]]))
-        lists = [[wiener_filter(s, model.wiener) for s in scales] for scales in lists]
+    lists = scores(share)[:9]                                             # enough for what is measured of noise
+    if cfg.wiener: lists = self._filter(lists)
     if cfg.expected_iou: self._sharpen(lists, p)
 
 # %% ../nbs/43_learner.ipynb #c97
