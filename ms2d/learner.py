@@ -198,6 +198,11 @@ def spread_indices(
     "Some of a list, evenly spread"
     return torch.linspace(0, n-1, min(most, n)).long()
 
+def _meetings(own, n):
+    "Of n videos the own one of each sentence, then up to sixteen others"
+    turns = [0, *sorted({max(1, n*k//17) for k in range(1, 17)})] if n > 1 else []
+    return [(own + t) % n for t in turns]
+
 @patch
 def fit_mean_text(self:Learner,
     most:int=2000, # training sentences to read, at most
@@ -248,17 +253,11 @@ def own_and_foreign_scores(self:Learner,
                 u.append(any_says[which])
     return [s for s,_ in lists], [u for _,u in lists]
 
-# %% ../nbs/43_learner.ipynb #s4
-def _meetings(own, n):
-    "Of n videos the own one of each sentence, then up to sixteen others"
-    turns = [0, *sorted({max(1, n*k//17) for k in range(1, 17)})] if n > 1 else []
-    return [(own + t) % n for t in turns]
-
+# %% ../nbs/43_learner.ipynb #s4f
 def _less(said, any_says, share):
     "Clip scores of every scale without a share of what any sentence would say"
     return [x - share*y for x,y in zip(said, any_says)]
 
-# %% ../nbs/43_learner.ipynb #s4f
 @patch
 def _filter(self:Learner, lists:list)->list:
     "Measure what in clip scores is noise, and take it away"
