@@ -67,7 +67,7 @@ def read_checkpoint(
     return _state_and_model(path)[0]
 
 # %% ../nbs/44_checkpoint.ipynb #c71b
-KEPT = dict(config=dict, words=list, known=Tensor, spoken=int, facts=dict, others=list, best=(dict, type(None)),
+KEPT = dict(config=dict, words=list, known=Tensor, spoken=int, facts=dict, sentences=dict, others=list, best=(dict, type(None)),
     best_rank=float, settled=bool, history=list, spent=float) # what a checkpoint says of a run, beside the weights
 
 def _same_sizes(cfg, ms2d, weights):
@@ -91,7 +91,8 @@ def _same_shapes(cfg, ms2d, weights):
     _same_sizes(cfg, ms2d, weights)
     width = len(weights['norm.mean'])
     with torch.random.fork_rng(devices=[]):
-        model = MS2D(cfg, width, weights['words.weights'], ms2d['known'], ms2d['spoken'])
+        text = len(weights['text_mean']) if 'text_mean' in weights else 0
+        model = MS2D(cfg, width, weights['words.weights'], ms2d['known'], ms2d['spoken'], text)
     own = {k: (v.shape, v.dtype) for k,v in model.state_dict().items()}
     lacking = sorted(own.keys() - weights.keys())
     if lacking: raise ValueError(f"it lacks {few(lacking)}: another version of ms2d wrote it")
@@ -110,7 +111,7 @@ def _right_parts(state):
         raise ValueError('it is not of a training run')
     if type(state['epoch']) is not int or state['epoch'] < 0: raise ValueError('it does not say its epoch')
     ms2d = state['ms2d']
-    given = {'facts': {}, 'others': [], **ms2d}                           # early checkpoints had neither
+    given = {'facts': {}, 'sentences': {}, 'others': [], **ms2d}          # early checkpoints had none
     wrong = [k for k,kind in KEPT.items() if not isinstance(given.get(k), kind)]
     if wrong: raise ValueError(f"{few(wrong)}: missing, or not what they should be")
     unknown = sorted(map(str, ms2d['config'].keys() - {f.name for f in dataclasses.fields(Config)}))

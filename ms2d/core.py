@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['THROWN', 'SUFFIXES', 'plain', 'project_root', 'few', 'file_hash', 'disk_full', 'writing', 'replacing', 'write_json',
-           'cause', 'reading', 'kind_of', 'need_file', 'read_text', 'text_lines', 'parse_json', 'number', 'shown',
-           'sentence', 'writable', 'label', 'stem', 'spellings', 'bare', 'by_stem', 'find_name', 'Parameters']
+           'cause', 'need_package', 'reading', 'kind_of', 'need_file', 'read_text', 'text_lines', 'parse_json',
+           'number', 'shown', 'sentence', 'writable', 'label', 'stem', 'spellings', 'bare', 'by_stem', 'find_name',
+           'Parameters']
 
 # %% ../nbs/01_core.ipynb #c02
-import csv, dataclasses, difflib, errno, gzip, hashlib, json, os, pickle, re, shutil, stat, struct, tokenize
+import csv, dataclasses, difflib, errno, gzip, hashlib, importlib, json, os, pickle, re, shutil, stat, struct, tokenize
 import types, typing, unicodedata, zipfile, zlib
 from contextlib import contextmanager
 from math import isfinite
@@ -125,6 +126,18 @@ def cause(
     if isinstance(e, RecursionError): return 'nested too deeply'
     text = plain(e, n)
     return f'{type(e).__name__}: {text}' if text else type(e).__name__
+
+# %% ../nbs/01_core.ipynb #n01
+def need_package(
+    package:str, # module to import
+    extra:str, # of ms2d, which installs it
+    who:str, # what needs it, for the error
+)->types.ModuleType:
+    "A package that only some parts need, or an error that says how to get it"
+    try: return importlib.import_module(package)
+    except ImportError as e:
+        raise ImportError(f"{who} needs the extra [{extra}] ({e}): "
+                          f"pip install -e '.[{extra}]' in the project's folder") from None
 
 # %% ../nbs/01_core.ipynb #c12a
 @contextmanager

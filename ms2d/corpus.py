@@ -16,6 +16,7 @@ from .jobs import locked
 from .dataset import read_annotations, summary, timed
 from .splits import named_split, split_title, validation_split
 from .words import load_vectors, tokenize
+from .sentences import names_sentences, open_sentences
 from .features import match, open_features
 from .text import coverage, embedding, encode_batch, idf, Vocabulary
 from .maps import clip_counts, Normalise, pool_clips
@@ -28,9 +29,16 @@ class Queries(typing.NamedTuple):
     "The queries of one split as tensors"
     tokens: Tensor # (Q, L), PAD after the end
     lengths: Tensor # (Q,)
+    vector: Tensor # of the sentence encoder (Q, d_s); d_s is 0 where alignment reads word vectors
     video: Tensor # row of the clip tensors (Q,)
     duration: Tensor # s (Q,)
     moment: Tensor|None # true start and end (Q, 2), s, of several moments the longest: None unless supervised
+
+    def take(self,
+        index:Tensor, # which of them (B,)
+    )->'Queries':
+        "Some of the queries"
+        return Queries(*(x if x is None else x[index] for x in self))
 
 def world_folder(
     cfg:Parameters, # with `dataset` and `annotations`, perhaps `features`
@@ -194,10 +202,19 @@ def _sentences(self:Corpus):
 
 # %% ../nbs/41_corpus.ipynb #k6
 @patch
+def _vectors(self:Corpus, cfg):
+    "Word vectors; and the sentence encoder, where one is named"
+    self.reader = open_sentences(cfg.vectors) if names_sentences(cfg.vectors) else None
+    every = self._sentences()
+    if self.reader: return self.reader.words(sorted({w for s in every for w in tokenize(s)}))
+    own = [s.query for s in self.samples['train']]
+    return load_vectors(cfg.vectors, own if cfg.vectors == 'corpus' else every, seed=cfg.seed)
+
+@patch
 def _read_words(self:Corpus, cfg):
     "Vocabulary (training words first, most frequent first), vectors of unit deviation, idf"
     own = [s.query for s in self.samples['train']]
-    kv = load_vectors(cfg.vectors, own if cfg.vectors == 'corpus' else self._sentences(), seed=cfg.seed)
+    kv = self._vectors(cfg)
     self.vocab = Vocabulary(own, extra=kv.index_to_key)
     # a word heard once teaches the captioner nothing, and rare words are most of its output layer
     frequent = Vocabulary(own, min_count=2)
@@ -206,7 +223,8 @@ def _read_words(self:Corpus, cfg):
     x = self.weights[self.known]
     self.weights[self.known] = (x - x.mean(0)) / x.std().clamp(min=1e-6)
     self.idf = idf(self.vocab, own)
-    self.coverage = coverage(self.vocab, kv, self._sentences())
+    read = coverage(self.vocab, kv, self._sentences())
+    self.coverage = f'sentences are read by {self.reader}' if self.reader else read
 
 # %% ../nbs/41_corpus.ipynb #c29
 @patch
@@ -228,10 +246,13 @@ def others(self:Corpus,
 # %% ../nbs/41_corpus.ipynb #k7
 @patch
 def _queries(self:Corpus, samples, timed):
-    tokens,lengths = encode_batch(self.vocab, [s.query for s in samples])
+    sentences = [s.query for s in samples]
+    tokens,lengths = encode_batch(self.vocab, sentences)
+    vector = torch.from_numpy(self.reader(sentences)) if self.reader else torch.zeros(len(samples), 0)
     column = lambda f: torch.tensor([f(s) for s in samples])
     moment = column(lambda s: (s.start, s.end)).float() if timed else None
-    return Queries(tokens, lengths, column(lambda s: self.row[s.vid]), column(lambda s: s.duration).float(), moment)
+    video = column(lambda s: self.row[s.vid])
+    return Queries(tokens, lengths, vector, video, column(lambda s: s.duration).float(), moment)
 
 # %% ../nbs/41_corpus.ipynb #k8
 @patch
@@ -239,12 +260,9 @@ def batch(self:Corpus,
     split:str, # 'train', 'val' or 'test'
     index:Tensor, # which queries (B,)
     scales:list|None=None, # numbers of the scales whose clips are wanted; None: all
-)->dict: # clips (list of (B, N_j, D), None for scales not wanted), tokens, lengths, video, duration, moment
+)->dict: # clips (list of (B, N_j, D), None for scales not wanted), and what `Queries` has
     "Some queries and the clips of their videos"
-    q = self.queries[split]
-    lengths = q.lengths[index]
-    tokens = q.tokens[index, :int(lengths.max())]
-    part = dict(tokens=tokens, lengths=lengths, video=q.video[index], duration=q.duration[index])
-    if q.moment is not None: part['moment'] = q.moment[index]
+    part = self.queries[split].take(index)._asdict()
+    part['tokens'] = part['tokens'][:, :int(part['lengths'].max())]
     wanted = range(len(self.clips)) if scales is None else scales
     return dict(clips=[c[part['video']] if j in wanted else None for j,c in enumerate(self.clips)], **part)

@@ -13,7 +13,7 @@ from pathlib import Path
 from fastcore.basics import patch
 from torch import Tensor
 from torch.nn import functional as F
-from .core import cause, few, file_hash, THROWN
+from .core import cause, few, file_hash, need_package, THROWN
 from .world_pictures import FPS, PIXELS, RATE
 from .world_features import as_input
 from .world import weights_hash, World
@@ -135,13 +135,6 @@ def _world(folder, ask):
     return Encoder('world', encode, FPS, FPS, stride, weights_hash(net.state_dict()), 3*PIXELS, PIXELS, 64)
 
 # %% ../nbs/62_encoders.ipynb #c34
-def _need(package, extra):
-    "A package that only some encoders need"
-    try: return importlib.import_module(package)
-    except ImportError as e:
-        raise ImportError(f"encoder {extra} needs the extra [{extra}] ({e}): "
-                          f"pip install -e '.[{extra}]' in the project's folder") from None
-
 def _one_picture(path, given, made):
     "Names of the input that takes pictures and of the output that is no state"
     pictures = [k for k,d in given.items() if len(d['shape']) in (4, 5) and d['shape'][-1] == 3]
@@ -159,7 +152,7 @@ class TFLite:
     def __init__(self,
         path:str|Path, # .tflite file
     ):
-        lite = _need('ai_edge_litert.interpreter', 'tflite')
+        lite = need_package('ai_edge_litert.interpreter', 'tflite', 'encoder tflite')
         if not Path(path).is_file(): raise FileNotFoundError(f"encoder tflite: {path} does not exist")
         try: self.net = lite.Interpreter(str(path), num_threads=torch.get_num_threads())
         except ValueError as e:
@@ -258,8 +251,8 @@ def _processor(where, only):
 # %% ../nbs/62_encoders.ipynb #c38b
 def _model(where, download):
     "A model of transformers, its image processor, and what it has no weights for"
-    _need('PIL', 'hf')
-    transformers = _need('transformers', 'hf')
+    need_package('PIL', 'hf', 'encoder hf')
+    transformers = need_package('transformers', 'hf', 'encoder hf')
     from safetensors import SafetensorError
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()

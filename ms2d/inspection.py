@@ -20,6 +20,7 @@ from .dataset import Annotations, summary, timed
 from .splits import LONGEST, SPLITS
 from .features import open_features
 from .plots import FOUND, TRUE
+from .sentences import names_sentences, open_sentences
 from .words import load_vectors, tokenize
 from .config import Data
 
@@ -351,11 +352,12 @@ def _seconds(store, seen, named, both, stated):
 # %% ../nbs/60_inspection.ipynb #c25
 def inspect_words(
     ann:Annotations, # the splits
-    vectors:str, # a file, or 'corpus'
+    vectors:str, # as `Config.vectors`
 )->list[Finding]:
     "Which words there are, and which have no vector"
     if not ann:
-        lost = [] if vectors == 'corpus' else tried('vectors', need_file, vectors)[1]
+        given = vectors != 'corpus' and not names_sentences(vectors)
+        lost = tried('vectors', need_file, vectors)[1] if given else []
         return [*lost, Finding('odd', 'no sentences: words are not looked at', 'pass -p annotations DIR')]
     def words(samples): return Counter(chain.from_iterable(tokenize(s.query) for s in samples))
     count = {k: words(v) for k,v in ann.items()}
@@ -371,6 +373,9 @@ def inspect_words(
 # %% ../nbs/60_inspection.ipynb #c25v
 def _vectors(every, vectors, queries):
     "Which words have no vector; every word with its count, and the queries of training"
+    if names_sentences(vectors):
+        opened,wrong = tried('vectors', open_sentences, vectors)
+        return wrong or [Finding('fine', f'sentences are read by {opened}')]
     try: have = load_vectors(vectors, queries if vectors == 'corpus' else list(every)).key_to_index
     except THROWN as e:
         return [Finding('wrong', f'vectors: {_said(e)}',

@@ -17,6 +17,7 @@ from .protocols import by_words
 from .network import top_k_proposals
 from .evaluator import standardise
 from .ranking import short_list, verdict
+from .corpus import Queries
 from .model import MS2D
 from .learner import spread_indices
 from .training import Run
@@ -164,18 +165,19 @@ def scales(self:Asked)->dict:
     ends = np.cumsum(self.sizes).tolist()
     return {f'{n} clips': slice(e - m, e) for n,e,m in zip(self.counts, ends, self.sizes)}
 
-def _unit(model, tokens):
+def _unit(model, queries):
     "Sentences as the model reads them, each of length 1 (n, D)"
-    return torch.cat([torch.nn.functional.normalize(model.bag(t), dim=-1) for t in tokens.split(512)])
+    parts = zip(queries.tokens.split(512), queries.vector.split(512))
+    return torch.cat([torch.nn.functional.normalize(model.bag(*p), dim=-1) for p in parts])
 
 def nearest_sentence(
     model:MS2D,
-    tokens:torch.Tensor, # of the queries (Q, L)
-    known:torch.Tensor, # of the training sentences (T, L')
+    asked:Queries, # Q of them
+    known:Queries, # the training queries
 )->np.ndarray: # (Q,), at most 1
     "Cosine to the nearest training sentence, as the model reads both"
     with torch.no_grad():
-        q = _unit(model, tokens)
+        q = _unit(model, asked)
         each = [(q @ part.T).amax(1) for part in _unit(model, known).split(4096)]
         return torch.stack(each).amax(0).clamp(max=1).numpy().round(4)
 
@@ -230,7 +232,7 @@ def ask_validation(
     labels = {k: a.pop(k) for k in ('-NLL', 'label') if k in a}
     queries = [samples[i] for i in index.tolist()]
     new = ~by_words(queries, [s.query for s in corpus.samples['train']])['every word met in training']
-    nearest = nearest_sentence(model, corpus.queries['val'].tokens[index], corpus.queries['train'].tokens)
+    nearest = nearest_sentence(model, corpus.queries['val'].take(index), corpus.queries['train'])
     return Asked(queries, **a, labels=labels, new=new, nearest=nearest, counts=model.counts,
         sizes=[len(xy) for xy in model.proposals],
         spans=model.cell_spans(torch.ones(1))[0].double().numpy(),

@@ -204,13 +204,18 @@ def _meetings(own, n):
     return [(own + t) % n for t in turns]
 
 @patch
+def _bag(self:Learner, queries, index):
+    "What alignment reads of some queries (B, d)"
+    return self.model.bag(queries.tokens[index].to(self.device), queries.vector[index].to(self.device))
+
+@patch
 def fit_mean_text(self:Learner,
     most:int=2000, # training sentences to read, at most
 ):
     "Measure what any sentence would say, and take `mean_text` of it off; the contrast does not need it"
-    tokens = self.corpus.queries['train'].tokens
-    some = tokens[spread_indices(len(tokens), most)].to(self.device)
-    with torch.no_grad(): self.model.alignment.fit_mean_text(self.model.bag(some), self.cfg.mean_text)
+    q = self.corpus.queries['train']
+    bag = self._bag(q, spread_indices(len(q.tokens), most))
+    with torch.no_grad(): self.model.alignment.fit_mean_text(bag, self.cfg.mean_text)
 
 # %% ../nbs/43_learner.ipynb #s3
 @patch
@@ -224,7 +229,7 @@ def text_to_video_rank(self:Learner,
     videos = q.video.unique()
     ask = spread_indices(len(q.video), most)
     with torch.no_grad():
-        sentences = a.sentence(self.model.bag(q.tokens[ask].to(self.device)))
+        sentences = a.sentence(self._bag(q, ask))
         units = torch.cat([a.clips(clips[v].to(self.device).float()) for v in videos.split(64)])
         match = video_text_score(units, sentences, a.log_scale).mean(0)
     own = torch.searchsorted(videos, q.video[ask]).to(self.device)
@@ -244,7 +249,7 @@ def own_and_foreign_scores(self:Learner,
     meet = _meetings(own, len(videos))
     lists = [([], []) for _ in meet]
     with torch.no_grad():
-        sentences = a.sentence(self.model.bag(q.tokens[ask].to(self.device)))
+        sentences = a.sentence(self._bag(q, ask))
         for c in self.corpus.clips:
             units = torch.cat([a.clips(c[v].to(self.device).float()) for v in videos.split(64)])
             any_says = a.along(units, a.mean_text[None])
@@ -330,7 +335,7 @@ def mined_moments(self:Learner,
     more = []
     for part in index.split(64):
         batch = self.fetch('train', part)
-        bag = self.model.bag(batch['tokens'])
+        bag = self.model.bag(batch['tokens'], batch['vector'])
         start,end = self._found(batch, bag, where)[...,None]
         inside = ((t + 1).minimum(end) - t.maximum(start)).clamp(min=0)      # share of each clip
         clips = batch['clips'][0].float()
@@ -352,7 +357,8 @@ def measure_cca(self:Learner,
         some = self.fetch('train', spread_indices(len(q.video), 400), [middle])
         shrink = more.shape[1]/(2*len(q.video[asked].unique()))
         own = some['clips'][middle].float()
-        fit_cca(self.model.alignment, vectors, more, shrink, self.model.bag(some['tokens']), own)
+        asked = self.model.bag(some['tokens'], some['vector'])
+        fit_cca(self.model.alignment, vectors, more, shrink, asked, own)
 
 # %% ../nbs/43_learner.ipynb #s8
 @patch
@@ -429,6 +435,7 @@ def on_save_checkpoint(self:Learner, checkpoint):
     "Beside the weights: what a resumed run and an answering one need"
     corpus = self.corpus
     data = dict(words=corpus.vocab.words, known=corpus.known, spoken=corpus.spoken, facts=corpus.facts)
+    data['sentences'] = corpus.reader.facts if corpus.reader else {}
     run = dict(best=self.best, best_rank=self.best_rank, settled=self.settled, history=self.history, spent=self.seconds)
     checkpoint['ms2d'] = dict(config=dataclasses.asdict(self.cfg), **data, others=corpus.others(), **run)
 

@@ -64,6 +64,7 @@ class MS2D(nn.Module):
         weights:Tensor, # word vectors (V, d)
         known:Tensor, # which words have one (V,)
         spoken:int, # the first so many words are the captioner's vocabulary
+        text_dim:int=0, # d_s, width of a sentence encoder's vectors; 0: alignment reads word vectors
     ):
         super().__init__()
         self.cfg = cfg
@@ -72,15 +73,18 @@ class MS2D(nn.Module):
         self.proposals = [proposals(n, cfg.longest) for n in self.counts[:-1]] + [proposals(self.counts[-1])]
         self.norm = Normalise(video_dim, cfg.components)
         self.words = WordEmbedding(weights, known, std=.1)
-        self._measured(len(weights))
-        if cfg.align: self.alignment = Alignment(self.norm.width, weights.shape[1], cfg.align_dim, cfg.heads)
+        self._measured(len(weights), text_dim)
+        reads = text_dim or weights.shape[1]
+        if cfg.align: self.alignment = Alignment(self.norm.width, reads, cfg.align_dim, cfg.heads)
         if cfg.maps: self._map_parts()
 
 # %% ../nbs/42_model.ipynb #r5
 @patch
-def _measured(self:MS2D, words:int):
+def _measured(self:MS2D, words:int, text_dim:int):
     "Room for what is measured and not trained"
     self.register_buffer('idf', torch.zeros(words))
+    self.register_buffer('text_mean', torch.zeros(text_dim))    # of the training sentences' vectors
+    self.register_buffer('text_scale', torch.ones(()))          # their deviation, over all columns
     self.register_buffer('horizon', torch.zeros(()))            # length of the longest training video, s
     self.register_buffer('length_exponent', torch.tensor(.5))   # p, how much a span's length counts against it
     self.register_buffer('wiener', torch.ones(self.counts[0]))  # gain of every frequency of clip scores
@@ -99,8 +103,10 @@ def _map_parts(self:MS2D):
 @patch
 def bag(self:MS2D,
     tokens:Tensor, # words (B, L)
-)->Tensor: # (B, d)
-    "What alignment reads of a sentence: the weighted mean of its word vectors"
+    vector:Tensor|None=None, # of a sentence encoder (B, d_s); not read by a model that reads words
+)->Tensor: # (B, d), or (B, d_s)
+    "What alignment reads of a sentence: the weighted mean of its word vectors, or a sentence encoder's vector"
+    if len(self.text_mean): return (vector - self.text_mean)/self.text_scale
     # the square root: idf itself lets one rare word, often a slip of the annotator, speak for the whole sentence
     return weighted_mean(self.words(tokens), self.idf[tokens].sqrt())
 
@@ -108,9 +114,10 @@ def bag(self:MS2D,
 def encode_text(self:MS2D,
     tokens:Tensor, # words (B, L)
     lengths:Tensor, # (B,)
+    vector:Tensor|None=None, # as for `bag`
 )->TextEncoding:
     "All that does not depend on the video"
-    sentence = self.alignment.sentence(self.bag(tokens)) if self.cfg.align else None
+    sentence = self.alignment.sentence(self.bag(tokens, vector)) if self.cfg.align else None
     state = self.encoder(tokens, lengths)[0] if self.cfg.maps else None
     return TextEncoding(sentence, state)
 
@@ -173,9 +180,10 @@ def forward(self:MS2D,
     clips:list, # normalised clips of every scale, (B, N_j, D) each
     tokens:Tensor, # words (B, L)
     lengths:Tensor, # (B,)
+    vector:Tensor|None=None, # as for `bag`
 )->list[ScaleOutput]: # one a scale
     "Score every moment of every scale"
-    return self.score_moments(self.encode_video(clips), self.encode_text(tokens, lengths))
+    return self.score_moments(self.encode_video(clips), self.encode_text(tokens, lengths, vector))
 
 @patch(as_prop=True)
 def middle(self:MS2D)->int:
@@ -196,8 +204,12 @@ def build(
 )->MS2D:
     "A fresh model for these data; the seed decides its weights"
     torch.manual_seed(cfg.seed)
-    model = MS2D(cfg, len(corpus.norm.mean), corpus.weights, corpus.known, corpus.spoken)
+    vectors = corpus.queries['train'].vector
+    model = MS2D(cfg, len(corpus.norm.mean), corpus.weights, corpus.known, corpus.spoken, vectors.shape[1])
     model.idf.copy_(corpus.idf)
+    if vectors.shape[1]:
+        model.text_mean.copy_(vectors.mean(0))
+        model.text_scale.copy_((vectors - vectors.mean(0)).std().clamp(min=1e-6))
     model.norm.load_state_dict(corpus.norm.state_dict())
     model.horizon.copy_(corpus.queries['train'].duration.max())
     return model
@@ -297,7 +309,7 @@ def align_loss(self:MS2D,
 )->Tensor: # scalar
     "Contrast between the videos of a batch, on the clips of the middle scale"
     clips = self.alignment.clips(batch['clips'][self.middle].float())
-    sentences = self.alignment.sentence(self.bag(batch['tokens']))
+    sentences = self.alignment.sentence(self.bag(batch['tokens'], batch['vector']))
     match = video_text_score(gather(clips), gather(sentences), self.alignment.log_scale)
     return info_nce(match, gather(batch['video']))
 
@@ -359,7 +371,7 @@ def map_loss(self:MS2D,
     labels:bool=True, # do the pseudo labels count yet?
 )->dict: # rec and bce, scalars
     "Reconstruction loss and RG-BCE of a batch; supervised: cross entropy with the true IoU of all cells"
-    maps = self(batch['clips'], batch['tokens'], batch['lengths'])
+    maps = self(batch['clips'], batch['tokens'], batch['lengths'], batch['vector'])
     if self.cfg.labels == 'iou':
         labels = iou_labels(self.cell_spans(batch['duration']), batch['moment'])
         return dict(bce=rg_bce(torch.cat([m.logits for m in maps], 1), labels))

@@ -18,7 +18,6 @@ from .extraction import find_videos
 from .moments import cut, film_strip, world_films
 from .retrieval import Retriever
 from .words import tokenize
-from .text import unknown_words
 from .core import Parameters, cause, label, project_root
 from .video import Video
 
@@ -182,7 +181,7 @@ def find(self:Page,
     message = f"{len(answers)} moment{'s'*(len(answers) > 1)} found, the best at {answers[0]['label']}."
     if r.others and r.cfg.align and r.match_probability(path, query) < .5:
         message += " It may not happen here at all: sentences about other videos fit this one as well."
-    if unknown := unknown_words(r.vocab, query):
+    if unknown := r.unknown(query):
         message += f" Not known to the model, so not looked for: {', '.join(unknown)}."
     return dict(answers=answers, message=message)
 

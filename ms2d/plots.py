@@ -222,7 +222,7 @@ def _draw_clips(ax, run, i, split, duration):
     batch = run.corpus.batch(split, torch.tensor([i]))
     model = run.model
     clips = batch['clips'][model.middle].float()
-    with torch.no_grad(): s = model.alignment(clips, model.bag(batch['tokens']))[0]
+    with torch.no_grad(): s = model.alignment(clips, model.bag(batch['tokens'], batch['vector']))[0]
     edges = np.linspace(0, duration, len(s)+1)
     ax.stairs(s, edges, fill=True, baseline=float(s.min()), color=OTHER)
     ax.set(yticks=[], ylabel='clips')

@@ -85,7 +85,7 @@ def verdict(
     batch = corpus.batch(split, index)
     where = model.cell_spans(batch['duration'])
     with torch.no_grad():
-        maps = model(batch['clips'], batch['tokens'], batch['lengths'])
+        maps = model(batch['clips'], batch['tokens'], batch['lengths'], batch['vector'])
         logits = torch.cat([m.logits for m in maps], 1)
         return maps, logits, model.expected_iou(logits, where, model.overlap()), where
 
@@ -119,8 +119,8 @@ def short_list(
     scale = np.repeat(np.arange(len(model.proposals)), [len(xy) for xy in model.proposals])
     samples = [corpus.samples[split][i] for i in index.tolist()]
     store = corpus.store
-    tokens = corpus.queries[split].tokens[index]
-    with torch.no_grad(): heard = model.alignment.sentence(model.bag(tokens)) if model.cfg.refine else None
+    q = corpus.queries[split].take(index)
+    with torch.no_grad(): heard = model.alignment.sentence(model.bag(q.tokens, q.vector)) if model.cfg.refine else None
     fine = functools.lru_cache(4)(lambda vid, duration: model.fine(store.rows(vid), duration, store.rate(vid)))
     def video(q):
         s = samples[q]

@@ -13,6 +13,7 @@ from .core import Parameters, project_root, replacing
 from .metrics import evaluate
 from .baselines import best_constant, constant, expected_random, five_tiles, label_prior, map_oracle, whole_video
 from .predictions import write_predictions
+from .sentences import names_sentences
 from .ranking import predict
 from .config import Config
 from .corpus import Corpus
@@ -36,7 +37,7 @@ def shuffled(
     q = corpus.queries[split]
     turn = _turn(q.video)
     swapped = dict(video=q.video.roll(turn))
-    if what == 'query': swapped = dict(tokens=q.tokens.roll(turn, 0), lengths=q.lengths.roll(turn, 0))
+    if what == 'query': swapped = {k: getattr(q, k).roll(turn, 0) for k in ('tokens', 'lengths', 'vector')}
     other = copy.copy(corpus)
     other.queries = {**corpus.queries, split: q._replace(**swapped)}
     return predict(model, other, split)
@@ -145,7 +146,7 @@ def origin(
     if cfg.dataset == 'world':                                                     # its files are made, not given
         usual = dataclasses.replace(usual, annotations=cfg.annotations, features=cfg.features)
     usual = dataclasses.replace(usual, preset=Config.preset)
-    read = [cfg.features, *([] if cfg.vectors == 'corpus' else [cfg.vectors])]
+    read = [cfg.features, *([] if cfg.vectors == 'corpus' or names_sentences(cfg.vectors) else [cfg.vectors])]
     return dict(command=command(cfg, usual, 'nbs/train.ipynb'), files=data_files(cfg, *read), versions=versions())
 
 # %% ../nbs/52_report.ipynb #c37

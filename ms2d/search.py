@@ -14,6 +14,7 @@ from fastcore.basics import patch
 from .core import few, need_file, number, project_root, sentence, shown, SUFFIXES
 from .arrays import _amount, _beside
 from .features import checked_facts, describe, open_features, read_rows, same_encoder, taken_rate
+from .sentences import open_sentences
 from .text import encode_batch, unknown_words, Vocabulary
 from .maps import pool_clips, spans
 from .ranking import best_moments
@@ -43,6 +44,7 @@ class Trained(NamedTuple):
     vocab: Vocabulary
     config: Config
     facts: dict # of the encoder of the features, see `FeatureStore.facts`; {}: not known
+    sentences: dict # facts of the sentence encoder, see `SentenceVectors.facts`; {}: alignment reads word vectors
     others: list # some training sentences
 
 class Encoded(NamedTuple):
@@ -71,7 +73,8 @@ def load_model(
     weights = {k.removeprefix('model.'): v for k,v in state['state_dict'].items()} | (ms2d['best'] or {})
     model.load_state_dict(weights)
     facts = checked_facts(ms2d.get('facts', {}), path)
-    return Trained(model.eval(), Vocabulary.from_words(ms2d['words']), cfg, facts, ms2d.get('others', []))
+    text = ms2d.get('sentences', {})
+    return Trained(model.eval(), Vocabulary.from_words(ms2d['words']), cfg, facts, text, ms2d.get('others', []))
 
 # %% ../nbs/64_search.ipynb #c12s
 class Searcher:
@@ -85,11 +88,11 @@ class Searcher:
             if not isinstance(x, (str, Path, Encoder)) and not callable(x):
                 raise ValueError(f"{name} is {shown(x)}: text is needed")
         self.run = run
-        self.model,self.vocab,self.cfg,self.facts,self.others = load_model(run)
+        self.model,self.vocab,self.cfg,self.facts,self.sentences,self.others = load_model(run)
         self.features = str(features or self.cfg.features)
         self.encoder = encoder
         self.library = {}
-        self._store = self._own = self._opened = self._heard = None
+        self._store = self._own = self._opened = self._heard = self._text = None
         self._seen = OrderedDict()
 
 # %% ../nbs/64_search.ipynb #c12c
@@ -281,6 +284,20 @@ def _look(self:Searcher, rows, rate, duration, times):
 
 # %% ../nbs/64_search.ipynb #c19
 @patch
+def unknown(self:Searcher,
+    query:str, # a sentence
+)->list[str]: # in order
+    "The words of a query that the model cannot read; a sentence encoder reads all"
+    return [] if self.sentences and self.cfg.align else unknown_words(self.vocab, query)
+
+@patch
+def _vectors(self:Searcher, queries):
+    "The sentence encoder's vectors of queries (Q, d_s), as `MS2D.bag` takes them"
+    if not self.sentences: return None
+    if self._text is None: self._text = open_sentences(self.cfg.vectors, self.sentences)
+    return torch.from_numpy(self._text(queries))
+
+@patch
 def encode_text(self:Searcher,
     queries:list[str], # sentences
 )->TextEncoding:
@@ -290,10 +307,10 @@ def encode_text(self:Searcher,
     queries = [sentence(q, 'query') for q in queries]
     tokens,lengths = encode_batch(self.vocab, queries)
     for query,n in zip(queries, lengths.tolist()):
-        if len(unknown := unknown_words(self.vocab, query)) == n:
+        if len(unknown := self.unknown(query)) == n:
             raise ValueError(f"the model knows none of the words of {query!r} ({few(unknown)}): "
                              "use other words, or train with vectors that have them")
-    with torch.no_grad(): return self.model.encode_text(tokens, lengths)
+    with torch.no_grad(): return self.model.encode_text(tokens, lengths, self._vectors(queries))
 
 def _at_least_one(top):
     "Refuse a number of moments that is none"
