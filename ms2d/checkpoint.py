@@ -67,8 +67,8 @@ def read_checkpoint(
     return _state_and_model(path)[0]
 
 # %% ../nbs/44_checkpoint.ipynb #c71b
-KEPT = dict(config=dict, words=list, known=Tensor, spoken=int, facts=dict, sentences=dict, others=list, best=(dict, type(None)),
-    best_rank=float, settled=bool, history=list, spent=float) # what a checkpoint says of a run, beside the weights
+KEPT = dict(config=dict, words=list, known=Tensor, spoken=int, facts=dict, sentences=dict, others=list, average=dict,
+    best=(dict, type(None)), best_wins=(Tensor, type(None)), settled=bool, history=list, spent=float) # what a checkpoint says of a run, beside the weights
 
 def _same_sizes(cfg, ms2d, weights):
     "Words, vectors and features belong together, and the model of this configuration is no larger than its weights"
@@ -96,10 +96,10 @@ def _same_shapes(cfg, ms2d, weights):
     own = {k: (v.shape, v.dtype) for k,v in model.state_dict().items()}
     lacking = sorted(own.keys() - weights.keys())
     if lacking: raise ValueError(f"it lacks {few(lacking)}: another version of ms2d wrote it")
-    have = {**weights, **(ms2d['best'] or {})}
-    wrong = [k for k,v in have.items() if own.get(k) != (v.shape, v.dtype)]
+    have = [kv for part in (weights, ms2d['best'] or {}, ms2d['average']) for kv in part.items()]
+    wrong = [k for k,v in have if own.get(k) != (v.shape, v.dtype)]
     if wrong: raise ValueError(f"{few(wrong)} have other shapes than its configuration says")
-    wrong = [k for k,v in have.items() if v.is_floating_point() and not v.isfinite().all()]
+    wrong = [k for k,v in have if v.is_floating_point() and not v.isfinite().all()]
     if wrong: raise ValueError(f"NaN or Inf in {few(wrong)}")
     return model
 
@@ -124,7 +124,8 @@ def _fits(state):
     "The model of a checkpoint, if its parts are what they should be and fit together"
     ms2d = _right_parts(state)
     Vocabulary.from_words(ms2d['words'])
-    tensors = [*state['state_dict'].values(), *(ms2d['best'] or {}).values()]
+    held = (state['state_dict'], ms2d['best'] or {}, ms2d['average'])
+    tensors = [v for part in held for v in part.values()]
     if not all(isinstance(v, Tensor) for v in tensors): raise ValueError('its weights are no numbers')
     weights = {k.removeprefix('model.'): v for k,v in state['state_dict'].items()}
     return _same_shapes(Config.of(ms2d['config']).resolved(), ms2d, weights)

@@ -122,7 +122,7 @@ AXES = {                                                                        
     'scales': ({}, [dict(scales=1), dict(scales=2), dict(scales=4)]),
     'clips': ({}, [dict(clips=32), dict(clips=128), dict(longest=0)]),
     'alignment': ({}, [dict(heads=1), dict(heads=1, align_dim=1024), dict(cca=False), dict(mean_text=0.),
-        dict(components=0), dict(keep_best=True)]),
+        dict(components=0)]),
     'answer': ({}, [dict(calibrate=False), dict(wiener=False), dict(expected_iou=False), dict(refine=False)]),
     'maps': (GRID, [dict(maps=True), dict(maps=True, layers=0)]),
     'captioner': (MAPS, [dict(caption_from='fused'), dict(word_mask_prob=0.), dict(idf_weights=False),

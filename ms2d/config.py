@@ -25,7 +25,6 @@ _VALUES = dict(
     align_dim        = (256,      256,       128,       128),
     mean_text        = (0.0,      0.0,       0.9,       0.6),
     cca              = (False,    False,     True,      False),
-    keep_best        = (True,     True,      False,     False),
 )
 
 # %% ../nbs/40_config.ipynb #p2
@@ -100,7 +99,6 @@ class _Contrast(_Size):
     align_dim: int|None = None # width of alignment's common space, of each head
     mean_text: float|None = None # beta, share of the mean sentence that comes off; with `calibrate` at most
     cca: bool|None = None # one more head, measured from the moments that were found; reads no time
-    keep_best: bool|None = None # answer with the alignment of the best epoch on validation videos, not of the last
 
 # %% ../nbs/40_config.ipynb #p8
 @dataclass

@@ -13,8 +13,8 @@ from torch import distributed as dist, Tensor
 from torch.utils.data import DataLoader
 from .core import few, replacing
 from .alignment import span_scores
-from .heads import video_text_score
-from .calibration import calibration, LENGTH_EXPONENTS, MEAN_TEXT_SHARES, told_sharpness, wiener_filter, wiener_gain
+from .calibration import (calibration, clustered_error, LENGTH_EXPONENTS, MEAN_TEXT_SHARES, told_sharpness,
+    wiener_filter, wiener_gain)
 from .corpus import Corpus
 from .model import MS2D
 from .cca import fit_cca
@@ -52,8 +52,9 @@ class Learner(L.LightningModule):
         self.model = model
         self.corpus = corpus
         self.cfg = model.cfg
-        self.best = None
-        self.best_rank = math.inf
+        self.average = {}                       # running mean of alignment's weights
+        self.best = None                        # the one that is kept
+        self.best_wins = None                   # how often it finds each validation sentence's own video
         self.settled = False
         self.spent = 0.
         self.history = []
@@ -135,8 +136,13 @@ def on_train_epoch_start(self:Learner):
     elif self.cfg.align and not self.settled: self.finish_alignment()
     self.sums = {}
 @patch
+def aligned(self:Learner)->dict: # name -> tensor
+    "Alignment's weights, copied"
+    own = self.model.named_parameters()
+    return {k: p.detach().clone() for k,p in own if k.startswith(('alignment', 'words.own'))}
+@patch
 def restore_best(self:Learner):
-    "Go back to the alignment that was best on validation"
+    "Go back to the alignment that was kept"
     if self.best: self.model.load_state_dict(self.best, strict=False)
 
 # %% ../nbs/43_learner.ipynb #c55
@@ -217,25 +223,6 @@ def fit_mean_text(self:Learner,
     bag = self._bag(q, spread_indices(len(q.tokens), most))
     with torch.no_grad(): self.model.alignment.fit_mean_text(bag, self.cfg.mean_text)
 
-# %% ../nbs/43_learner.ipynb #s3
-@patch
-def text_to_video_rank(self:Learner,
-    most:int=500, # validation sentences to ask, at most
-)->float: # geometric mean of the ranks, 1 is perfect
-    "Where each validation sentence ranks its own video among the validation videos; reads no time"
-    q = self.corpus.queries['val']
-    a = self.model.alignment
-    clips = self.corpus.clips[self.model.middle]
-    videos = q.video.unique()
-    ask = spread_indices(len(q.video), most)
-    with torch.no_grad():
-        sentences = a.sentence(self._bag(q, ask))
-        units = torch.cat([a.clips(clips[v].to(self.device).float()) for v in videos.split(64)])
-        match = video_text_score(units, sentences, a.log_scale).mean(0)
-    own = torch.searchsorted(videos, q.video[ask]).to(self.device)
-    rank = 1 + (match > match.gather(1, own[:,None])).sum(1)
-    return float(rank.float().log().mean().exp())
-
 # %% ../nbs/43_learner.ipynb #c61b
 @patch
 def own_and_foreign_scores(self:Learner,
@@ -286,7 +273,7 @@ def _sharpen(self:Learner, lists:list, p:float):
 @patch
 def calibrate(self:Learner,
     most:int=2000, # validation sentences to ask, at most
-):
+)->Tensor|None: # how often each one's own video beats a foreign one (Q,), 0..1; None: there is one video only
     "Choose what of the mean sentence comes off, `length_exponent` and sharpness of the model; reads no time"
     cfg = self.cfg
     model = self.model
@@ -294,18 +281,49 @@ def calibrate(self:Learner,
     model.length_exponent.fill_(.5)                                       # whatever was chosen before
     for sharpness in (model.sharpness, model.told): sharpness.zero_()
     model.wiener.fill_(1.)
-    asks = cfg.calibrate or cfg.wiener or cfg.expected_iou
-    said,any_says = self.own_and_foreign_scores(most) if asks else ([], [])
+    said,any_says = self.own_and_foreign_scores(most)
     if not said: return                                                   # nothing to compare with
     scores = lambda share: [_less(x, y, share) for x,y in zip(said, any_says)]
     powers = LENGTH_EXPONENTS if cfg.calibrate else (.5,)
     shares = MEAN_TEXT_SHARES if cfg.calibrate and cfg.mean_text else (1.,)
-    p,share = calibration(scores, [xy.to(self.device) for xy in model.proposals], powers, shares)
+    video = self.corpus.queries['val'].video
+    video = video[spread_indices(len(video), most)]
+    p,share,wins = calibration(scores, [xy.to(self.device) for xy in model.proposals], powers, shares, video)
     model.alignment.mean_text.mul_(share)
     model.length_exponent.fill_(p)
     lists = scores(share)[:9]                                             # enough for what is measured of noise
     if cfg.wiener: lists = self._filter(lists)
     if cfg.expected_iou: self._sharpen(lists, p)
+    return wins
+
+# %% ../nbs/43_learner.ipynb #s3
+@patch
+def on_train_batch_end(self:Learner, *args):
+    "Let the running mean of alignment's weights follow, over about one epoch"
+    if self.stage != 'align': return
+    n = self.global_step
+    now = self.aligned()
+    for k,x in now.items(): self.average.setdefault(k, x).lerp_(x, 1 - min(.98, (1 + n)/(10 + n)))
+
+@patch
+def judge(self:Learner,
+    most:int=500, # validation sentences to ask, at most
+)->dict: # val_wins: how often the own video beats a foreign one, %
+    "Keep the averaged alignment if it finds validation's own videos better than the kept one; reads no time"
+    live = self.aligned()
+    self.model.load_state_dict(self.average, strict=False)
+    self.model.alignment.cca_gain.zero_()
+    wins = self.calibrate(most)
+    better = wins is None or self.best_wins is None
+    if not better:
+        more = wins - self.best_wins
+        video = self.corpus.queries['val'].video
+        better = more.mean() > clustered_error(more, video[spread_indices(len(video), most)].to(more.device))
+    if better:
+        self.best = self.aligned()
+        self.best_wins = wins
+    self.model.load_state_dict(live, strict=False)
+    return {} if wins is None else dict(val_wins=100*float(wins.mean()))
 
 # %% ../nbs/43_learner.ipynb #c97
 @patch
@@ -376,7 +394,7 @@ def finish_alignment(self:Learner):
 @patch
 def validate(self:Learner)->dict: # label-free numbers
     "Judge this stage on validation queries, on the same ones in every epoch; reads no time"
-    if self.stage == 'align': return dict(val_rank=self.text_to_video_rank())
+    if self.stage == 'align': return self.judge()
     if self.cfg.labels == 'iou': return {}
     state = torch.random.get_rng_state()
     torch.manual_seed(0)                       # the same words are hidden every time
@@ -413,15 +431,11 @@ def _line(self:Learner, losses, used, gone):
 # %% ../nbs/43_learner.ipynb #c66
 @patch
 def on_train_epoch_end(self:Learner):
-    "Validate, keep the best alignment, end its stage when the time has come, log one row, print one line"
+    "Validate, end alignment's stage when the time has come, log one row, print one line"
     self.must_be_numbers(dict(self.model.named_parameters()), self.batch)
     losses = {**self.sums, **self.validate()}
     used = self.used()
     gone = self.seconds
-    if self.stage == 'align' and self.cfg.keep_best and losses['val_rank'] < self.best_rank:
-        self.best_rank = losses['val_rank']
-        kept = ('alignment', 'words.own')
-        self.best = {k: p.detach().clone() for k,p in self.model.named_parameters() if k.startswith(kept)}
     if self.stage == 'align' and used >= self.share: self.finish_alignment()
     self.history.append(dict(epoch=self.current_epoch+1, stage=self.stage, **losses))
     if self.cfg.minutes and used >= 1: self.trainer.should_stop = True
@@ -436,9 +450,10 @@ def on_save_checkpoint(self:Learner, checkpoint):
     corpus = self.corpus
     data = dict(words=corpus.vocab.words, known=corpus.known, spoken=corpus.spoken, facts=corpus.facts)
     data['sentences'] = corpus.reader.facts if corpus.reader else {}
-    run = dict(best=self.best, best_rank=self.best_rank, settled=self.settled, history=self.history, spent=self.seconds)
+    best = dict(average=self.average, best=self.best, best_wins=self.best_wins)
+    run = dict(**best, settled=self.settled, history=self.history, spent=self.seconds)
     checkpoint['ms2d'] = dict(config=dataclasses.asdict(self.cfg), **data, others=corpus.others(), **run)
 
 @patch
 def on_load_checkpoint(self:Learner, checkpoint):
-    for k in ('best', 'best_rank', 'settled', 'history', 'spent'): setattr(self, k, checkpoint['ms2d'][k])
+    for k in ('average', 'best', 'best_wins', 'settled', 'history', 'spent'): setattr(self, k, checkpoint['ms2d'][k])

@@ -50,7 +50,7 @@ TRUE = '#E69F00' # orange: the truth
 FOUND = '#0072B2' # blue: the answer
 OTHER = '#999999' # grey: what they are compared with
 INK = {'align': 'contrast between videos', 'rec': 'reconstruction (L_rec)', 'bce': 'RG-BCE',
-    'val_rank': 'rank of the own video, validation'}
+    'val_wins': 'own video beats a foreign one, %'}
 
 def _draw_curve(ax, rows, name):
     "A column of metrics.csv by epoch, with its validation where there is one"
