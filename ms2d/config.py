@@ -16,35 +16,36 @@ from .evaluator import share_labels
 from .world import make_world
 
 # %% ../nbs/40_config.ipynb #c11
-_NAMES = ('poster', 'align', 'ms2d', 'supervised')
+_NAMES = ('poster', 'ridge', 'align', 'ms2d', 'supervised')
 _VALUES = dict(
-    #                    poster    align      ms2d       supervised
-    components       = (0,        0,         256,       256),
-    align            = (False,    True,      True,      True),
-    heads            = (1,        1,         8,         8),
-    align_dim        = (256,      256,       128,       128),
-    mean_text        = (0.0,      0.0,       0.9,       0.6),
-    cca              = (False,    False,     True,      False),
+    #                    poster    ridge      align      ms2d       supervised
+    components       = (0,        256,       0,         256,       256),
+    align            = (False,    True,      True,      True,      True),
+    ridge            = (False,    True,      False,     False,     False),
+    heads            = (1,        1,         1,         8,         8),
+    align_dim        = (256,      256,       256,       128,       128),
+    mean_text        = (0.0,      0.9,       0.0,       0.9,       0.6),
+    cca              = (False,    False,     False,     True,      False),
 )
 
 # %% ../nbs/40_config.ipynb #p2
 _VALUES |= dict(
-    #                    poster    align      ms2d       supervised
-    maps             = (True,     False,     False,     True),
-    longest          = (0,        16,        16,        16),
-    labels           = ('share',  'mixed',   'mixed',   'iou'),
-    nll_weight       = (1.0,      0.0,       0.2,       0.0),
-    caption_from     = ('fused',  'visual',  'visual',  'visual'),
-    random_proposals = (0.0,      0.0,       0.5,       0.0),
-    word_mask_prob   = (0.0,      0.0,       0.5,       0.0),
-    label_warmup     = (0.0,      0.0,       0.3,       0.0),
-    idf_weights      = (False,    True,      True,      True),
-    em_weights       = (False,    False,     True,      False),
-    centre_logits    = (False,    True,      True,      True),
-    calibrate        = (False,    False,     True,      False),
-    wiener           = (False,    False,     True,      False),
-    expected_iou     = (False,    False,     True,      False),
-    refine           = (False,    False,     True,      False),
+    #                    poster    ridge      align      ms2d       supervised
+    maps             = (True,     False,     False,     False,     True),
+    longest          = (0,        16,        16,        16,        16),
+    labels           = ('share',  'mixed',   'mixed',   'mixed',   'iou'),
+    nll_weight       = (1.0,      0.0,       0.0,       0.2,       0.0),
+    caption_from     = ('fused',  'visual',  'visual',  'visual',  'visual'),
+    random_proposals = (0.0,      0.0,       0.0,       0.5,       0.0),
+    word_mask_prob   = (0.0,      0.0,       0.0,       0.5,       0.0),
+    label_warmup     = (0.0,      0.0,       0.0,       0.3,       0.0),
+    idf_weights      = (False,    True,      True,      True,      True),
+    em_weights       = (False,    False,     False,     True,      False),
+    centre_logits    = (False,    True,      True,      True,      True),
+    calibrate        = (False,    True,      False,     True,      False),
+    wiener           = (False,    True,      False,     True,      False),
+    expected_iou     = (False,    True,      False,     True,      False),
+    refine           = (False,    True,      False,     True,      False),
 )
 PRESETS = {}
 for k,name in enumerate(_NAMES): PRESETS[name] = {field: row[k] for field,row in _VALUES.items()}
@@ -79,7 +80,7 @@ def needs_both(self:Data)->None:
 class _Size(Data):
     "What is asked, and how large the model is"
     split: str = 'test' # queries to answer: test, val, or a published list (test-3158; val_1, val_2)
-    preset: str = 'ms2d' # ms2d, poster, align or supervised
+    preset: str = 'ms2d' # ms2d, poster, ridge, align or supervised
     scales: int = 3 # N_s, number of temporal scales
     clips: int = 64 # N_1, clips of the finest scale; every further scale has half
     longest: int|None = None # longest span of a scale, in clips (the coarsest offers all); 0: all
@@ -95,6 +96,7 @@ class _Contrast(_Size):
     "How alignment learns; `None` means: as the preset says"
     components: int|None = None # principal components of the features to keep at most; 0: the features as they are
     align: bool|None = None # alignment loss, and its span score in the cell's score
+    ridge: bool|None = None # alignment is one regression from sentence to mean clip, in closed form: nothing is trained
     heads: int|None = None # H, alignments side by side, whose scores are averaged
     align_dim: int|None = None # width of alignment's common space, of each head
     mean_text: float|None = None # beta, share of the mean sentence that comes off; with `calibrate` at most
@@ -195,7 +197,7 @@ def resolved(self:Config)->Config: # every field has a value
     preset = {k: v for k,v in PRESETS[self.preset].items() if getattr(self, k) is None}
     folder = 'train' if self.dataset == 'world' else self.dataset
     cfg = dataclasses.replace(self, **preset, out=self.out or f"reports/{folder}")
-    for name in ('cca', 'calibrate', 'wiener', 'expected_iou', 'refine'):
+    for name in ('ridge', 'cca', 'calibrate', 'wiener', 'expected_iou', 'refine'):
         if getattr(cfg, name) and not cfg.align:
             raise ValueError(f"{name} needs align: it goes by alignment's scores")
     if not (cfg.align or cfg.maps): raise ValueError("align=False and maps=False leave nothing to train")

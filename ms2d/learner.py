@@ -18,6 +18,7 @@ from .calibration import (calibration, clustered_error, LENGTH_EXPONENTS, MEAN_T
 from .corpus import Corpus
 from .model import MS2D
 from .cca import fit_cca
+from .ridge import fit_ridge, SHRINKAGES
 
 # %% ../nbs/43_learner.ipynb #c43
 def rate_shape(
@@ -101,7 +102,8 @@ def agreed(self:Learner,
     return self.trainer.strategy.broadcast(x) if several else x
 @patch
 def used(self:Learner)->float: # 0..1
-    "Share of the budget that is used up"
+    "Share of the budget that is used up; a closed form needs none"
+    if self.cfg.ridge and not self.cfg.maps: return 1.
     by_time = self.agreed(self.seconds)/(60*self.cfg.minutes) if self.cfg.minutes else 0.
     return max(self.global_step/(self.cfg.epochs*self.cfg.updates), by_time)
 
@@ -161,10 +163,11 @@ def part(self:Learner, index):
     world = self.trainer.world_size
     return index[:len(index)//world*world][self.global_rank::world]
 
-# %% ../nbs/43_learner.ipynb #s2
 @patch
 def training_step(self:Learner, batch, batch_idx):
-    "The losses of this process' share of a batch"
+    "The losses of this process' share of a batch; nothing where a closed form does without"
+    self.batch = batch
+    if self.cfg.ridge and self.stage == 'align': return None
     gather = AllGather.apply if self.trainer.world_size > 1 else lambda x: x
     # alignment looks at one scale, the maps at fewer queries
     if self.stage == 'align':
@@ -174,7 +177,6 @@ def training_step(self:Learner, batch, batch_idx):
         part = self.fetch('train', self.part(batch[:self.cfg.map_batch]))
         random = self.cfg.random_proposals*max(0., 1 - self.through)
         losses = self.model.map_loss(part, random, labels=self.through >= self.cfg.label_warmup)
-    self.batch = batch
     self.must_be_numbers({f'the loss {k}': v for k,v in losses.items()}, self.part(batch))
     for k,v in losses.items(): self.sums[k] = self.sums.get(k, 0.) + float(v.detach())/self.cfg.updates
     return sum(losses.values())
@@ -325,6 +327,27 @@ def judge(self:Learner,
     self.model.load_state_dict(live, strict=False)
     return {} if wins is None else dict(val_wins=100*float(wins.mean()))
 
+# %% ../nbs/43_learner.ipynb #e3
+@patch
+def measure_ridge(self:Learner,
+    most:int=10_000, # training sentences to read, at most
+)->dict: # val_wins, as `judge` gives it
+    "Make alignment a regression from sentences to their videos' mean clips; reads no time"
+    q = self.corpus.queries['train']
+    ask = spread_indices(len(q.video), most)
+    videos,own = q.video[ask].unique(return_inverse=True)
+    turn = self.model.norm.turn
+    weight = torch.ones(self.model.norm.width, device=self.device) if turn is None else 1/turn.norm(dim=0).clamp(min=1e-8)
+    with torch.no_grad():
+        bag = torch.cat([self._bag(q, i) for i in ask.split(512)])
+        clips = torch.cat([self.corpus.clips[0][v].float().mean(1) for v in videos.split(64)]).to(self.device)
+    for shrink in SHRINKAGES:
+        fit_ridge(self.model.alignment, bag, clips[own], weight, shrink)
+        self.average = self.aligned()
+        told = self.judge()
+    self.restore_best()
+    return told if self.best_wins is None else dict(val_wins=100*float(self.best_wins.mean()))
+
 # %% ../nbs/43_learner.ipynb #c97
 @patch
 def _found(self:Learner, batch, bag, where):
@@ -378,7 +401,6 @@ def measure_cca(self:Learner,
         asked = self.model.bag(some['tokens'], some['vector'])
         fit_cca(self.model.alignment, vectors, more, shrink, asked, own)
 
-# %% ../nbs/43_learner.ipynb #s8
 @patch
 def finish_alignment(self:Learner):
     "End alignment's stage: which alignment answers, and what is measured and chosen for it; reads no time"
@@ -394,7 +416,7 @@ def finish_alignment(self:Learner):
 @patch
 def validate(self:Learner)->dict: # label-free numbers
     "Judge this stage on validation queries, on the same ones in every epoch; reads no time"
-    if self.stage == 'align': return self.judge()
+    if self.stage == 'align': return self.measure_ridge() if self.cfg.ridge else self.judge()
     if self.cfg.labels == 'iou': return {}
     state = torch.random.get_rng_state()
     torch.manual_seed(0)                       # the same words are hidden every time
@@ -438,12 +460,11 @@ def on_train_epoch_end(self:Learner):
     gone = self.seconds
     if self.stage == 'align' and used >= self.share: self.finish_alignment()
     self.history.append(dict(epoch=self.current_epoch+1, stage=self.stage, **losses))
-    if self.cfg.minutes and used >= 1: self.trainer.should_stop = True
+    if (self.cfg.minutes or self.cfg.ridge) and used >= 1: self.trainer.should_stop = True
     if not self.trainer.is_global_zero: return
     write_metrics(Path(self.trainer.default_root_dir)/'metrics.csv', self.history)
     print(self._line(losses, used, gone), flush=True)
 
-# %% ../nbs/43_learner.ipynb #s10
 @patch
 def on_save_checkpoint(self:Learner, checkpoint):
     "Beside the weights: what a resumed run and an answering one need"

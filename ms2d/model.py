@@ -75,7 +75,8 @@ class MS2D(nn.Module):
         self.words = WordEmbedding(weights, known, std=.1)
         self._measured(len(weights), text_dim)
         reads = text_dim or weights.shape[1]
-        if cfg.align: self.alignment = Alignment(self.norm.width, reads, cfg.align_dim, cfg.heads)
+        dim = self.norm.width if cfg.ridge else cfg.align_dim                # a regression predicts whole clips
+        if cfg.align: self.alignment = Alignment(self.norm.width, reads, dim, cfg.heads)
         if cfg.maps: self._map_parts()
 
 # %% ../nbs/42_model.ipynb #r5

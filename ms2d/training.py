@@ -63,7 +63,8 @@ def _trainer(cfg, out):
     "Lightning's Trainer as every run uses it"
     # Lightning's own lines (devices found, tips, what stopped it) repeat what the report says
     logging.getLogger('lightning.pytorch').setLevel(logging.WARNING)
-    noise = ('LeafSpec', 'does not have many workers', 'exists and is not empty', 'is an instance of `nn.Module`')
+    noise = ('LeafSpec', 'does not have many workers', 'exists and is not empty', 'is an instance of `nn.Module`',
+        'returned `None`')
     warnings.filterwarnings('ignore', rf".*({'|'.join(noise)}).*")
     processes = int(os.environ.get('WORLD_SIZE', 1))                                 # torchrun's
     nodes = processes//int(os.environ.get('LOCAL_WORLD_SIZE', processes))
