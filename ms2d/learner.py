@@ -13,8 +13,7 @@ from torch import distributed as dist, Tensor
 from torch.utils.data import DataLoader
 from .core import few, replacing
 from .alignment import span_scores
-from .calibration import (calibration, clustered_error, LENGTH_EXPONENTS, MEAN_TEXT_SHARES, told_sharpness,
-    wiener_filter, wiener_gain)
+from .calibration import calibration, LENGTH_EXPONENTS, MEAN_TEXT_SHARES, told_sharpness, wiener_filter, wiener_gain
 from .corpus import Corpus
 from .model import MS2D
 from .cca import fit_cca
@@ -229,6 +228,7 @@ def fit_mean_text(self:Learner,
 @patch
 def own_and_foreign_scores(self:Learner,
     most:int, # validation sentences, at most
+    scales:list|None=None, # numbers of the scales to look at; None: all
 )->tuple[list, list]: # what each sentence says of clips, and what any would: own videos first, then 16 others
     "Validation sentences (Q, N_j of every scale) with own and foreign videos; empty where there is one video only"
     q = self.corpus.queries['val']
@@ -239,7 +239,7 @@ def own_and_foreign_scores(self:Learner,
     lists = [([], []) for _ in meet]
     with torch.no_grad():
         sentences = a.sentence(self._bag(q, ask))
-        for c in self.corpus.clips:
+        for c in (self.corpus.clips if scales is None else [self.corpus.clips[j] for j in scales]):
             units = torch.cat([a.clips(c[v].to(self.device).float()) for v in videos.split(64)])
             any_says = a.along(units, a.mean_text[None])
             for (s,u),which in zip(lists, meet):
@@ -275,7 +275,7 @@ def _sharpen(self:Learner, lists:list, p:float):
 @patch
 def calibrate(self:Learner,
     most:int=2000, # validation sentences to ask, at most
-)->Tensor|None: # how often each one's own video beats a foreign one (Q,), 0..1; None: there is one video only
+):
     "Choose what of the mean sentence comes off, `length_exponent` and sharpness of the model; reads no time"
     cfg = self.cfg
     model = self.model
@@ -283,20 +283,18 @@ def calibrate(self:Learner,
     model.length_exponent.fill_(.5)                                       # whatever was chosen before
     for sharpness in (model.sharpness, model.told): sharpness.zero_()
     model.wiener.fill_(1.)
-    said,any_says = self.own_and_foreign_scores(most)
+    asks = cfg.calibrate or cfg.wiener or cfg.expected_iou
+    said,any_says = self.own_and_foreign_scores(most) if asks else ([], [])
     if not said: return                                                   # nothing to compare with
     scores = lambda share: [_less(x, y, share) for x,y in zip(said, any_says)]
     powers = LENGTH_EXPONENTS if cfg.calibrate else (.5,)
     shares = MEAN_TEXT_SHARES if cfg.calibrate and cfg.mean_text else (1.,)
-    video = self.corpus.queries['val'].video
-    video = video[spread_indices(len(video), most)]
-    p,share,wins = calibration(scores, [xy.to(self.device) for xy in model.proposals], powers, shares, video)
+    p,share,_ = calibration(scores, [xy.to(self.device) for xy in model.proposals], powers, shares)
     model.alignment.mean_text.mul_(share)
     model.length_exponent.fill_(p)
     lists = scores(share)[:9]                                             # enough for what is measured of noise
     if cfg.wiener: lists = self._filter(lists)
     if cfg.expected_iou: self._sharpen(lists, p)
-    return wins
 
 # %% ../nbs/43_learner.ipynb #s3
 @patch
@@ -308,6 +306,19 @@ def on_train_batch_end(self:Learner, *args):
     for k,x in now.items(): self.average.setdefault(k, x).lerp_(x, 1 - min(.98, (1 + n)/(10 + n)))
 
 @patch
+def wins(self:Learner,
+    most:int=500, # validation sentences to ask, at most
+)->Tensor|None: # (Q,), 0..1; None: there is one video only
+    "How often the best span of each sentence's own video beats that of a foreign one, on the middle scale; reads no time"
+    j = self.model.middle
+    self.fit_mean_text()
+    said,any_says = self.own_and_foreign_scores(most, [j])
+    if not said: return None
+    shares = MEAN_TEXT_SHARES if self.cfg.calibrate and self.cfg.mean_text else (1.,)
+    scores = lambda share: [_less(x, y, share) for x,y in zip(said, any_says)]
+    return calibration(scores, [self.model.proposals[j].to(self.device)], (.5,), shares)[2]
+
+@patch
 def judge(self:Learner,
     most:int=500, # validation sentences to ask, at most
 )->dict: # val_wins: how often the own video beats a foreign one, %
@@ -315,12 +326,11 @@ def judge(self:Learner,
     live = self.aligned()
     self.model.load_state_dict(self.average, strict=False)
     self.model.alignment.cca_gain.zero_()
-    wins = self.calibrate(most)
+    wins = self.wins(most)
     better = wins is None or self.best_wins is None
     if not better:
         more = wins - self.best_wins
-        video = self.corpus.queries['val'].video
-        better = more.mean() > clustered_error(more, video[spread_indices(len(video), most)].to(more.device))
+        better = more.mean() > more.std(correction=0)/len(more)**.5
     if better:
         self.best = self.aligned()
         self.best_wins = wins
