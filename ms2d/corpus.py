@@ -191,7 +191,7 @@ def _dealt(self:Corpus, cfg, ann):
     has = {name: any(s.vid in self.store for s in ann.get(name, [])) for name in ('train', 'test')}
     self.asked = 'test' if has['test'] and not has['train'] else 'train'
     whole = split_title(cfg.dataset, fold_name(self.asked, cfg.folds), ann.get(self.asked, []))
-    self.note = f"{whole}{'' if has['train'] else ' (no video of train has features)'}; "
+    self.note = f"in all: {whole}{'' if has['train'] else ' (no video of train has features)'}; "
     return fold_of(ann, self.asked, cfg.folds, cfg.fold, cfg.seed)
 
 @patch
