@@ -171,7 +171,7 @@ def check_resume(
     facts:dict, # of the encoder of the features, from `FeatureStore.facts`
 )->None:
     "Refuse to go on with another configuration, or features of another encoder, than those that began"
-    old = state['ms2d']['config']
+    old = dict(folds=0, fold=None) | state['ms2d']['config']             # early checkpoints had neither
     free = ('resume', 'minutes', 'accelerator', 'devices', 'out', 'seeds') # may change on the way
     now = {k: v for k,v in dataclasses.asdict(cfg).items() if k not in free}
     changed = [f'{k} was {old.get(k)!r}, is {v!r}' for k,v in now.items() if old.get(k) != v]

@@ -134,6 +134,8 @@ class Config(Method):
     lr: float = 1e-3 # peak learning rate
     seed: int = 0 # of everything random
     seeds: int = 1 # how many runs, with seed, seed+1, ...; tables then give mean and deviation
+    folds: int = 0 # parts that the videos are dealt into, each answered by a model that never saw it; 0: own split
+    fold: int|None = None # one of them alone, 0, 1, ...; None: all, one after the other
     accelerator: str = 'auto' # cpu, gpu or auto
     devices: int = 1 # how many of them
     precision: str = '32-true' # Lightning's: 32-true, bf16-mixed, ...
@@ -145,7 +147,7 @@ FRACTIONS = 'mean_text nll_weight random_proposals word_mask_prob label_warmup n
 RANGES = dict(scales=(1, 16), clips=(1, 65_536), longest=(0, 65_536), top_k=(1, 10_000), dim=(1, 4096), layers=(0, 16),
     components=(0, 65_536), heads=(1, 256), align_dim=(1, 8192), epochs=(1, 100_000), minutes=(0, 100_000),
     updates=(1, 100_000), batch_size=(1, 4096), map_batch=(1, 4096), lr=(1e-9, 1), seed=(0, 2**32 - 1),
-    seeds=(1, 1000), devices=(1, 1024), **dict.fromkeys(FRACTIONS, (0, 1)))
+    seeds=(1, 1000), folds=(0, 1000), devices=(1, 1024), **dict.fromkeys(FRACTIONS, (0, 1)))
 PRECISIONS = '32-true 32 16-mixed bf16-mixed'.split() # features stay what they are, so "true" halves do not fit them
 
 # %% ../nbs/40_config.ipynb #p10
@@ -172,6 +174,20 @@ def _check_size(self:Config)->None:
         raise ValueError(f"heads={value('heads')} of align_dim={value('align_dim')} are {n:,} columns: "
             f"{2**15:,} fit into the memory")
 
+# %% ../nbs/40_config.ipynb #p15
+@patch
+def _check_folds(self:Config)->None:
+    "Raise a readable error where the videos cannot be dealt as asked"
+    if self.folds == 1:
+        raise ValueError("folds is 1: no video is left to learn from; "
+            "take 2 or more, or 0 for the data set's own split")
+    if self.fold is not None and not self.folds:
+        raise ValueError(f"fold is {self.fold} and folds is 0: say into how many parts the videos are dealt")
+    if self.fold is not None: self.between(fold=(0, self.folds - 1))
+    if self.folds and self.split != 'test':
+        raise ValueError(f"split is {self.split!r} and folds is {self.folds}: the folds are what is tested; "
+            "leave `split` out, or take folds=0")
+
 # %% ../nbs/40_config.ipynb #p11
 @patch
 def check(self:Config)->None:
@@ -189,10 +205,11 @@ def check(self:Config)->None:
         raise ValueError(f"{self.devices} devices share a batch evenly: batch_size={self.batch_size} "
             f"and map_batch={self.map_batch} must be multiples of it")
     self._check_size()
+    self._check_folds()
 
 # %% ../nbs/40_config.ipynb #c18
 @patch
-def resolved(self:Config)->Config: # every field has a value
+def resolved(self:Config)->Config: # every field but `fold` has a value
     "Fill in what the preset decides"
     preset = {k: v for k,v in PRESETS[self.preset].items() if getattr(self, k) is None}
     folder = 'train' if self.dataset == 'world' else self.dataset
@@ -210,6 +227,13 @@ def repeats(self:Config)->list[Config]: # one a seed; the first keeps `out`, the
     first = self.resolved()
     further = range(self.seed+1, self.seed+self.seeds)
     return [first, *(dataclasses.replace(first, seed=k, seeds=1, out=f'{first.out}/seed-{k}') for k in further)]
+
+@patch
+def parts(self:Config)->list[Config]: # with `folds` one for each, in folders of `out`; otherwise itself
+    "The runs of one seed that together answer all queries"
+    whole = self.resolved()
+    if not self.folds or self.fold is not None: return [whole]
+    return [dataclasses.replace(whole, fold=k, seeds=1, out=f'{whole.out}/fold-{k}') for k in range(self.folds)]
 
 # %% ../nbs/40_config.ipynb #t1
 def tiny(

@@ -14,7 +14,7 @@ from torch import Tensor
 from .core import few, Parameters, parse_json, project_root, read_text, shown, writing
 from .jobs import locked
 from .dataset import read_annotations, summary, timed
-from .splits import named_split, split_title, validation_split
+from .splits import fold_name, fold_of, named_split, split_title, validation_split
 from .words import load_vectors, tokenize
 from .sentences import names_sentences, open_sentences
 from .features import match, open_features
@@ -175,10 +175,11 @@ class Corpus:
         self.store = open_features(cfg.features, cfg.rows_per_second)
         self.summary = summary(ann)
         self.facts = self.store.facts
+        ann = self._dealt(cfg, ann)
         self._split(cfg, ann)
         self.labelled = timed(ann['train'])  # for baselines that read training times, never for a model
         need_words(ann, self.samples, cfg.split)
-        self.title = split_title(cfg.dataset, cfg.split, self.samples.get('test', []))
+        self.title = split_title(cfg.dataset, fold_name(self.asked, cfg.folds, cfg.fold), self.samples.get('test', []))
         self.counts = clip_counts(cfg.clips, cfg.scales)
         self._read_words(cfg)
         self._read_clips(sorted({s.vid for s in ann['train'] if s.vid in self.store}), cfg.components)
@@ -187,11 +188,27 @@ class Corpus:
 
 # %% ../nbs/41_corpus.ipynb #k5
 @patch
+def _dealt(self:Corpus, cfg, ann):
+    "The annotations; with folds those of one fold, in which no model meets a video that it is asked about"
+    self.asked = cfg.split                                               # of the annotations, what `test` is
+    self.note = ''
+    if not cfg.folds: return ann
+    if cfg.fold is None:
+        raise ValueError(f"folds is {cfg.folds}: each fold has a corpus and a model of its own; say which with `fold`, "
+            "or train all with ms2d.training.train_parts")
+    has = {name: any(s.vid in self.store for s in ann.get(name, [])) for name in ('train', 'test')}
+    self.asked = 'test' if has['test'] and not has['train'] else 'train'
+    whole = split_title(cfg.dataset, fold_name(self.asked, cfg.folds), ann.get(self.asked, []))
+    self.note = f"in all: {whole}{'' if has['train'] else ' (no video of train has features)'}; "
+    return fold_of(ann, self.asked, cfg.folds, cfg.fold, cfg.seed)
+
+@patch
 def _split(self:Corpus, cfg, ann):
     "The queries of every split, as far as their videos have features"
     own_videos = cfg.split == 'test' and 'test' not in ann                # they need no test
     answered = [] if own_videos else named_split(ann, cfg.dataset, cfg.split)
-    train,val,self.note = validation_split(ann, cfg.seed, answered)
+    train,val,note = validation_split(ann, cfg.seed, answered)
+    self.note += note
     splits = dict(train=train, val=val, test=answered)
     self.samples = {k: match(v, self.store, cfg.missing) for k,v in splits.items() if v}
 

@@ -4,22 +4,28 @@
 
 # %% auto #0
 __all__ = ['READS', 'ORACLE', 'CLOSED', 'shuffled', 'baselines', 'ridge', 'rivals', 'compare', 'checksum', 'commit', 'command',
-           'versions', 'data_files', 'origin', 'save_results', 'write_results', 'repeat']
+           'versions', 'data_files', 'origin', 'save_results', 'Found', 'answer', 'write_results', 'repeat', 'join',
+           'folds_table', 'find']
 
 # %% ../nbs/52_report.ipynb #c03
 import copy, dataclasses, functools, hashlib, json, numpy as np, os, platform, shlex, subprocess, torch
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from .core import Parameters, project_root, replacing
+from .dataset import timed
+from .splits import fold_name, split_title
 from .metrics import evaluate
+from .protocols import by_words
 from .baselines import best_constant, constant, expected_random, five_tiles, label_prior, map_oracle, whole_video
 from .predictions import write_predictions
 from .sentences import names_sentences
 from .ranking import predict
 from .config import Config, PRESETS
-from .corpus import Corpus
+from .corpus import Corpus, world_folder
 from .model import build, MS2D
 from .learner import Learner
-from .training import Run, train
+from .training import Run, train_parts
 
 # %% ../nbs/52_report.ipynb #c09
 def _turn(video):
@@ -122,7 +128,6 @@ def commit()->str|None: # hash of the commit, with '+' where files differ from i
     if not top or Path(top).resolve() != project_root(): return None
     return _git('rev-parse', 'HEAD') + ('+' if _git('status', '--porcelain', '--untracked-files=no') else '')
 
-# %% ../nbs/52_report.ipynb #c31b
 def command(
     cfg:Parameters, # resolved
     usual:Parameters, # the same without the user's changes
@@ -175,38 +180,121 @@ def save_results(
     with replacing(folder/'results.json') as part: part.write_text(text)
 
 # %% ../nbs/52_report.ipynb #c39
-def write_results(
+@dataclass
+class Found:
+    "What a model found; with `folds` what those of all folds found, as one"
+    config: Config # resolved
+    samples: list # the queries
+    predictions: dict # qid -> (n, 3): start and end in s, score; best first
+    rivals: dict # name -> predictions; {}: not all queries have times
+    words: dict # group -> which queries (Q,), by the words that the model has met in training
+    facts: dict # of data and training, for results.json
+    parts: list = () # with `folds` what each of them found
+
+    def __post_init__(self):
+        ours = {f'ms2d ({self.config.preset})': self.predictions}
+        self.rows = compare(ours | self.rivals, self.samples) if self.rivals else {}
+
+def answer(
     run:Run,
-    predictions:dict, # qid -> (n, 3), from `predict`
+)->Found:
+    "Ask a trained model the test queries, and whatever it is compared with"
+    corpus = run.corpus
+    samples = corpus.samples['test']
+    facts = dict(title=corpus.title, split=corpus.asked, queries=len(samples), repeatable=run.repeatable,
+        training_seconds=round(run.seconds, 1), parameters=run.parameters, data=corpus.summary,
+        validation=corpus.note, words=corpus.coverage)
+    words = by_words(samples, [s.query for s in corpus.samples['train']])
+    beaten = rivals(run) if len(timed(samples)) == len(samples) else {}
+    return Found(run.config, samples, predict(run.model, corpus), beaten, words, facts)
+
+# %% ../nbs/52_report.ipynb #c39w
+def write_results(
+    found:Found,
     tables:dict, # name -> table of numbers
     seeds:int=1, # how many runs the tables are about
 )->dict: # what was written to results.json
     "Write results.json and predictions.jsonl into the run folder"
-    cfg = run.config
-    corpus = run.corpus
-    samples = corpus.samples['test']
-    write_predictions(run.folder/'predictions.jsonl', predictions, samples)
-    results = dict(title=corpus.title, split=cfg.split, queries=len(samples), protocol='standard', seed=cfg.seed,
-        seeds=seeds, repeatable=run.repeatable, **origin(cfg), training_seconds=round(run.seconds, 1),
-        parameters=run.parameters, data=corpus.summary, validation=corpus.note, words=corpus.coverage,
+    cfg = found.config
+    write_predictions(Path(cfg.out)/'predictions.jsonl', found.predictions, found.samples)
+    results = dict(found.facts, protocol='standard', seed=cfg.seed, seeds=seeds, **origin(cfg),
         config=dataclasses.asdict(cfg), tables=tables)
-    save_results(results, run.folder)
+    save_results(results, cfg.out)
     return results
 
 # %% ../nbs/52_report.ipynb #c39b
 def repeat(
     cfg:Config,
-)->tuple[list, list]: # predictions and rows of `compare`, one of each for each seed
+)->list: # `Found` of each further seed
     "Train and report the further seeds of `cfg`, each in its own folder"
-    predictions = []
-    rows = []
+    each = []
     for c in cfg.repeats()[1:]:
-        run = train(c)
-        answers = predict(run.model, run.corpus)
-        table = compare({f'ms2d ({c.preset})': answers, **rivals(run)}, run.corpus.samples['test'])
-        predictions.append(answers)
-        rows.append(table)
-        write_results(run, answers, dict(retrieval=table))
-        r1 = next(iter(table.values()))['R@1 IoU=0.5']
-        print(f'seed {c.seed}: R@1 IoU .5 {r1:.1f}, in its folder {Path(c.out).name}', flush=True)
-    return predictions, rows
+        each.append(find(c, train_parts(c)))
+        _say(f'seed {c.seed}', each[-1])
+    return each
+
+# %% ../nbs/52_report.ipynb #j2
+def _joined(dicts):
+    "Dictionaries with different keys, as one"
+    out = {}
+    for d in dicts: out |= d
+    return out
+
+def join(
+    cfg:Config, # of all folds
+    parts:list, # `Found` of each
+)->Found:
+    "What the models of all folds found, as one"
+    cfg = world_folder(cfg).resolved()
+    samples = [s for p in parts for s in p.samples]
+    names = parts[0].rivals if all(p.rivals for p in parts) else ()
+    beaten = {k: _joined(p.rivals[k] for p in parts) for k in names}
+    words = {k: np.concatenate([p.words[k] for p in parts]) for k in parts[0].words}
+    title = split_title(cfg.dataset, fold_name(parts[0].facts['split'], cfg.folds), samples)
+    facts = dict(parts[0].facts, title=title, queries=len(samples),
+        repeatable=all(p.facts['repeatable'] for p in parts),
+        training_seconds=round(sum(p.facts['training_seconds'] for p in parts), 1))
+    return Found(cfg, samples, _joined(p.predictions for p in parts), beaten, words, facts, parts)
+
+# %% ../nbs/52_report.ipynb #j3
+def folds_table(
+    found:Found, # of all folds
+)->tuple['pandas.DataFrame', dict]: # what a report shows; name -> figure -> number
+    "Fold by fold and all together, beside the best constant of what each model learned from"
+    import pandas as pd
+    numbers = {}
+    for name,f in [*((f'fold {p.config.fold}', p) for p in found.parts), ('all', found)]:
+        ours = next(iter(f.rows.values()))
+        row = dict(queries=len(f.samples), videos=len({s.vid for s in f.samples}))
+        for k in ('R@1 IoU=0.3', 'R@1 IoU=0.5', 'R@1 IoU=0.7', 'mIoU'): row[k] = ours[k]
+        for k in ('R@1 IoU=0.5', 'mIoU'): row[f'best constant, {k}'] = f.rows[f'best constant {READS}'][k]
+        numbers[name] = row
+    frame = pd.DataFrame.from_dict(numbers, orient='index').round(1)
+    return frame.rename_axis(columns=f"{found.facts['title']}; standard; seed {found.config.seed}"), numbers
+
+# %% ../nbs/52_report.ipynb #j4
+def _keep(found, **tables):
+    "Write what was found; without times the answers alone"
+    if found.rows: write_results(found, dict(retrieval=found.rows, **tables))
+    else: write_predictions(Path(found.config.out)/'predictions.jsonl', found.predictions, found.samples)
+
+def _say(what, found):
+    r1 = f"R@1 IoU .5 {next(iter(found.rows.values()))['R@1 IoU=0.5']:.1f}" if found.rows else 'answered'
+    print(f'{what}: {r1}, in its folder {Path(found.config.out).name}', flush=True)
+
+def find(
+    cfg:Config, # of one seed
+    runs:Iterable, # its runs, from `train_parts`
+)->Found:
+    "What the runs of one seed found; it is in their folders before anything is said about it"
+    parts = []
+    for run in runs:
+        parts.append(answer(run))
+        _keep(parts[-1])
+        if cfg.folds: _say(f'fold {run.config.fold}', parts[-1])
+    found = parts[0] if len(parts) == 1 else join(cfg, parts)
+    if found.parts: _keep(found, **(dict(folds=folds_table(found)[1]) if found.rows else {}))
+    if found.rows: return found
+    n = len(found.samples) - len(timed(found.samples))
+    raise ValueError(f"{n:,} of {len(found.samples):,} queries have no times, so nothing can be said of the answers, "
+        f"which are in {found.config.out}/predictions.jsonl: for a report add `start` and `end`")

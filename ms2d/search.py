@@ -63,6 +63,9 @@ def load_model(
     "The trained model of a run"
     if not isinstance(run, (str, Path)): raise ValueError(f"run is {shown(run)}: name a run folder")
     found = newest_model(Path(run))
+    if found is None and (folds := sorted(Path(run).glob('fold-*/last.ckpt'), key=lambda p: (len(str(p)), p))):
+        raise FileNotFoundError(f"{run} holds the folds of a run, each with a model of its own: "
+            f"give one of them, {few(p.parent for p in folds)}")
     if found is None:
         raise FileNotFoundError(f"{run} holds no trained model (last.ckpt): run `make train`, "
             f"or give the run folder of another training")
