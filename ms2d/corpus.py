@@ -263,7 +263,7 @@ def batch(self:Corpus,
     scales:list|None=None, # numbers of the scales whose clips are wanted; None: all
 )->dict: # clips (list of (B, N_j, D), None for scales not wanted), and what `Queries` has
     "Some queries and the clips of their videos"
-    part = self.queries[split].take(index)._asdict()
+    part = {k: x for k,x in self.queries[split].take(index)._asdict().items() if x is not None}
     part['tokens'] = part['tokens'][:, :int(part['lengths'].max())]
     wanted = range(len(self.clips)) if scales is None else scales
     return dict(clips=[c[part['video']] if j in wanted else None for j,c in enumerate(self.clips)], **part)
