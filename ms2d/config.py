@@ -80,6 +80,7 @@ def needs_both(self:Data)->None:
 class _Size(Data):
     "What is asked, and how large the model is"
     split: str = 'test' # queries to answer: test, val, or a published list (test-3158; val_1, val_2)
+    pairs: str = 'train' # split whose pairs are learned from; their times are never read
     preset: str = 'ms2d' # ms2d, poster, ridge, align or supervised
     scales: int = 3 # N_s, number of temporal scales
     clips: int = 64 # N_1, clips of the finest scale; every further scale has half
@@ -196,8 +197,9 @@ def check(self:Config)->None:
     self.choose(preset=PRESETS, labels=(None, 'share', 'mixed', 'iou'), caption_from=(None, 'visual', 'fused'))
     self.choose(accelerator=('auto', 'cpu', 'gpu', 'cuda', 'mps', 'tpu'), precision=PRECISIONS)
     self.between(**RANGES)
-    if self.split == 'train':
-        raise ValueError("split is 'train': a model is not tested on the queries it learns from; choose test or val")
+    if self.split in ('train', self.pairs):
+        raise ValueError(f"split is {self.split!r}, pairs are {self.pairs!r}: "
+            "a model is not tested on the queries it learns from; choose test or val")
     self.needs_both()
     clip_counts(self.clips, self.scales)
     share_labels(torch.ones(1, 1), self.l_min, self.l_max)

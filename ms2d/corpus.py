@@ -14,7 +14,7 @@ from torch import Tensor
 from .core import few, Parameters, parse_json, project_root, read_text, shown, writing
 from .jobs import locked
 from .dataset import read_annotations, summary, timed
-from .splits import fold_name, fold_of, named_split, split_title, validation_split
+from .splits import fold_name, fold_of, named_split, split_title, validation_split, with_pairs
 from .words import load_vectors, tokenize
 from .sentences import names_sentences, open_sentences
 from .features import match, open_features
@@ -175,7 +175,7 @@ class Corpus:
         self.store = open_features(cfg.features, cfg.rows_per_second)
         self.summary = summary(ann)
         self.facts = self.store.facts
-        ann = self._dealt(cfg, ann)
+        ann = self._dealt(cfg, with_pairs(ann, cfg.dataset, cfg.pairs, cfg.split))
         self._split(cfg, ann)
         self.labelled = timed(ann['train'])  # for baselines that read training times, never for a model
         need_words(ann, self.samples, cfg.split)

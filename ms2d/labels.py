@@ -31,7 +31,8 @@ def _examine(run, split, index):
     samples = [run.corpus.samples[split][i] for i in index.tolist()]
     batch = run.corpus.batch(split, index)
     with torch.no_grad():
-        c = model.candidates(model(batch['clips'], batch['tokens'], batch['lengths']), batch['tokens'])
+        maps = model(batch['clips'], batch['tokens'], batch['lengths'], batch['vector'])
+        c = model.candidates(maps, batch['tokens'])
     cell = c.cell[...,None].expand(-1, -1, 2)
     spans = model.cell_spans(batch['duration']).gather(1, cell).double().numpy()
     iou = np.stack([best_iou(span, s) for span,s in zip(spans, samples)])

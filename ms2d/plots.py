@@ -90,7 +90,7 @@ def ask(
     "What the model thinks of one query"
     batch = run.corpus.batch(split, torch.tensor([i]))
     with torch.no_grad():
-        maps = run.model(batch['clips'], batch['tokens'], batch['lengths'])
+        maps = run.model(batch['clips'], batch['tokens'], batch['lengths'], batch['vector'])
         found = run.model.candidates(maps, batch['tokens']) if run.config.maps else None
     return run.corpus.samples[split][i], maps, found
 

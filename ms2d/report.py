@@ -206,7 +206,8 @@ def answer(
         validation=corpus.note, words=corpus.coverage)
     words = by_words(samples, [s.query for s in corpus.samples['train']])
     beaten = rivals(run) if len(timed(samples)) == len(samples) else {}
-    return Found(run.config, samples, predict(run.model, corpus), beaten, words, facts)
+    top = 10 if any(s.windows for s in samples) else 5                         # mAP reads ten
+    return Found(run.config, samples, predict(run.model, corpus, top=top), beaten, words, facts)
 
 # %% ../nbs/52_report.ipynb #c39w
 def write_results(
