@@ -68,7 +68,7 @@ def read_checkpoint(
 
 # %% ../nbs/44_checkpoint.ipynb #c71b
 KEPT = dict(config=dict, words=list, known=Tensor, spoken=int, facts=dict, sentences=dict, others=list, average=dict,
-    best=(dict, type(None)), best_wins=(Tensor, type(None)), settled=bool, history=list, spent=float) # what a checkpoint says of a run, beside the weights
+    best=(dict, type(None)), best_wins=float, settled=bool, history=list, spent=float) # what a checkpoint says of a run, beside the weights
 
 def _same_sizes(cfg, ms2d, weights):
     "Words, vectors and features belong together, and the model of this configuration is no larger than its weights"

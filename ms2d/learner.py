@@ -54,7 +54,7 @@ class Learner(L.LightningModule):
         self.cfg = model.cfg
         self.average = {}                       # running mean of alignment's weights
         self.best = None                        # the one that is kept
-        self.best_wins = None                   # how often it finds each validation sentence's own video
+        self.best_wins = -1.                    # how often it finds validation sentences' own videos, 0..1
         self.settled = False
         self.spent = 0.
         self.history = []
@@ -308,34 +308,28 @@ def on_train_batch_end(self:Learner, *args):
 @patch
 def wins(self:Learner,
     most:int=500, # validation sentences to ask, at most
-)->Tensor|None: # (Q,), 0..1; None: there is one video only
-    "How often the best span of each sentence's own video beats that of a foreign one, on the middle scale; reads no time"
+)->float: # 0..1; 1 where there is one video only
+    "How often the best span of a sentence's own video beats that of a foreign one, on the middle scale; reads no time"
     j = self.model.middle
     self.fit_mean_text()
     said,any_says = self.own_and_foreign_scores(most, [j])
-    if not said: return None
+    if not said: return 1.
     shares = MEAN_TEXT_SHARES if self.cfg.calibrate and self.cfg.mean_text else (1.,)
     scores = lambda share: [_less(x, y, share) for x,y in zip(said, any_says)]
-    return calibration(scores, [self.model.proposals[j].to(self.device)], (.5,), shares)[2]
+    return float(calibration(scores, [self.model.proposals[j].to(self.device)], (.5,), shares)[2].mean())
 
 @patch
-def judge(self:Learner,
-    most:int=500, # validation sentences to ask, at most
-)->dict: # val_wins: how often the own video beats a foreign one, %
-    "Keep the averaged alignment if it finds validation's own videos better than the kept one; reads no time"
+def judge(self:Learner)->dict: # val_wins, %
+    "Keep the averaged alignment if it finds validation's own videos more often than the kept one; reads no time"
     live = self.aligned()
     self.model.load_state_dict(self.average, strict=False)
     self.model.alignment.cca_gain.zero_()
-    wins = self.wins(most)
-    better = wins is None or self.best_wins is None
-    if not better:
-        more = wins - self.best_wins
-        better = more.mean() > more.std(correction=0)/len(more)**.5
-    if better:
+    wins = self.wins()
+    if wins > self.best_wins:
         self.best = self.aligned()
         self.best_wins = wins
     self.model.load_state_dict(live, strict=False)
-    return {} if wins is None else dict(val_wins=100*float(wins.mean()))
+    return dict(val_wins=100*wins)
 
 # %% ../nbs/43_learner.ipynb #e3
 @patch
@@ -354,9 +348,9 @@ def measure_ridge(self:Learner,
     for shrink in SHRINKAGES:
         fit_ridge(self.model.alignment, bag, clips[own], weight, shrink)
         self.average = self.aligned()
-        told = self.judge()
+        self.judge()
     self.restore_best()
-    return told if self.best_wins is None else dict(val_wins=100*float(self.best_wins.mean()))
+    return dict(val_wins=100*self.best_wins)
 
 # %% ../nbs/43_learner.ipynb #c97
 @patch

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['READS', 'ORACLE', 'CLOSED', 'shuffled', 'baselines', 'ridge', 'rivals', 'compare', 'checksum', 'commit', 'command',
-           'versions', 'data_files', 'origin', 'save_results', 'Found', 'answer', 'write_results', 'repeat', 'join',
-           'folds_table', 'find']
+           'versions', 'data_files', 'origin', 'save_results', 'Found', 'answer', 'write_results', 'join',
+           'folds_table', 'find', 'repeat']
 
 # %% ../nbs/52_report.ipynb #c03
 import copy, dataclasses, functools, hashlib, json, numpy as np, os, platform, shlex, subprocess, torch
@@ -223,17 +223,6 @@ def write_results(
     save_results(results, cfg.out)
     return results
 
-# %% ../nbs/52_report.ipynb #c39b
-def repeat(
-    cfg:Config,
-)->list: # `Found` of each further seed
-    "Train and report the further seeds of `cfg`, each in its own folder"
-    each = []
-    for c in cfg.repeats()[1:]:
-        each.append(find(c, train_parts(c)))
-        _say(f'seed {c.seed}', each[-1])
-    return each
-
 # %% ../nbs/52_report.ipynb #j2
 def _joined(dicts):
     "Dictionaries with different keys, as one"
@@ -299,3 +288,14 @@ def find(
     n = len(found.samples) - len(timed(found.samples))
     raise ValueError(f"{n:,} of {len(found.samples):,} queries have no times, so nothing can be said of the answers, "
         f"which are in {found.config.out}/predictions.jsonl: for a report add `start` and `end`")
+
+# %% ../nbs/52_report.ipynb #c39b
+def repeat(
+    cfg:Config,
+)->list: # `Found` of each further seed
+    "Train and report the further seeds of `cfg`, each in its own folder"
+    each = []
+    for c in cfg.repeats()[1:]:
+        each.append(find(c, train_parts(c)))
+        _say(f'seed {c.seed}', each[-1])
+    return each
