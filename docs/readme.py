@@ -10,7 +10,8 @@ ROOT = Path(__file__).resolve().parent.parent
 KEPT,README = ROOT/'docs'/'readme.json', ROOT/'README.md'
 FIGURES = {'R@1 IoU=0.5': 'R@1', 'mIoU': 'mIoU'}
 ANSWERS = {'ms2d (ms2d)': 'ms2d', "another video's question": "another video's question",
-           'best constant (reads training times)': 'best constant', 'random cell (expectation)': 'random moment'}
+           'ridge regression (closed form)': 'ridge', 'best constant (reads training times)': 'best constant',
+           'random cell (expectation)': 'random moment'}
 
 def pooled(
     runs:list, # what the `results.json` of each says; the folds of one data set, or one run
