@@ -151,9 +151,9 @@ def train_parts(
     "Train the runs that together answer all queries, each when it is asked for: one a fold, or one"
     cfg = world_folder(cfg).resolved()
     parts = cfg.parts()
+    if len(parts) == 1: return (train(c, corpus) for c in parts)
     corpus = corpus or Corpus(parts[0])
     runs = (train(c, corpus if c is parts[0] else None) for c in parts)
-    if len(parts) == 1: return runs
     free = _held(_run_folder(cfg))
     try: _begin(cfg, parts, corpus.facts)
     except BaseException:

@@ -103,7 +103,7 @@ class Readers:
         "python -m ms2d.training --config FILE, without the training"
         import ms2d.training as training
         keep = training.train
-        training.train = lambda cfg: cfg.resolved()
+        training.train = lambda cfg, *_: cfg.resolved()
         try: cfg = training.main(['--config', str(only(folder))])
         finally: training.train = keep
         self.finite(cfg)
