@@ -102,10 +102,10 @@ class Readers:
     def config(self, folder, says):
         "python -m ms2d.training --config FILE, without the training"
         import ms2d.training as training
-        keep = training.train
-        training.train = lambda cfg, *_: cfg.resolved()
+        keep = training.train_parts
+        training.train_parts = lambda cfg: cfg.resolved().parts()
         try: cfg = training.main(['--config', str(only(folder))])
-        finally: training.train = keep
+        finally: training.train_parts = keep
         self.finite(cfg)
 
     def finite(self, cfg):
