@@ -67,8 +67,9 @@ def read_checkpoint(
     return _state_and_model(path)[0]
 
 # %% ../nbs/44_checkpoint.ipynb #c71b
+# what a checkpoint says of a run, beside the weights
 KEPT = dict(config=dict, words=list, known=Tensor, spoken=int, facts=dict, sentences=dict, others=list, average=dict,
-    best=(dict, type(None)), best_wins=float, settled=bool, history=list, spent=float) # what a checkpoint says of a run, beside the weights
+    best=(dict, type(None)), best_wins=float, settled=bool, history=list, spent=float)
 
 def _same_sizes(cfg, ms2d, weights):
     "Words, vectors and features belong together, and the model of this configuration is no larger than its weights"
@@ -111,7 +112,7 @@ def _right_parts(state):
         raise ValueError('it is not of a training run')
     if type(state['epoch']) is not int or state['epoch'] < 0: raise ValueError('it does not say its epoch')
     ms2d = state['ms2d']
-    given = {'facts': {}, 'sentences': {}, 'others': [], **ms2d}          # early checkpoints had none
+    given = {'facts': {}, 'others': [], **ms2d}                           # early checkpoints had neither
     wrong = [k for k,kind in KEPT.items() if not isinstance(given.get(k), kind)]
     if wrong: raise ValueError(f"{few(wrong)}: missing, or not what they should be")
     unknown = sorted(map(str, ms2d['config'].keys() - {f.name for f in dataclasses.fields(Config)}))
@@ -171,7 +172,7 @@ def check_resume(
     facts:dict, # of the encoder of the features, from `FeatureStore.facts`
 )->None:
     "Refuse to go on with another configuration, or features of another encoder, than those that began"
-    old = dict(folds=0, fold=None) | state['ms2d']['config']             # early checkpoints had neither
+    old = state['ms2d']['config']
     free = ('resume', 'minutes', 'accelerator', 'devices', 'out', 'seeds') # may change on the way
     now = {k: v for k,v in dataclasses.asdict(cfg).items() if k not in free}
     changed = [f'{k} was {old.get(k)!r}, is {v!r}' for k,v in now.items() if old.get(k) != v]

@@ -240,8 +240,8 @@ def _read_words(self:Corpus, cfg):
     x = self.weights[self.known]
     self.weights[self.known] = (x - x.mean(0)) / x.std().clamp(min=1e-6)
     self.idf = idf(self.vocab, own)
-    read = coverage(self.vocab, kv, self._sentences())
-    self.coverage = f'sentences are read by {self.reader}' if self.reader else read
+    if self.reader: self.coverage = f'sentences are read by {self.reader}'
+    else: self.coverage = coverage(self.vocab, kv, self._sentences())
 
 # %% ../nbs/41_corpus.ipynb #c29
 @patch

@@ -136,11 +136,13 @@ def on_train_epoch_start(self:Learner):
     # the clock may have ended alignment's share after its last epoch had
     elif self.cfg.align and not self.settled: self.finish_alignment()
     self.sums = {}
+def _aligned(model):
+    "Alignment's weights by name"
+    return {k: p.detach() for k,p in model.named_parameters() if k.startswith(('alignment', 'words.own'))}
 @patch
 def aligned(self:Learner)->dict: # name -> tensor
     "Alignment's weights, copied"
-    own = self.model.named_parameters()
-    return {k: p.detach().clone() for k,p in own if k.startswith(('alignment', 'words.own'))}
+    return {k: p.clone() for k,p in _aligned(self.model).items()}
 @patch
 def restore_best(self:Learner):
     "Go back to the alignment that was kept"
@@ -252,6 +254,15 @@ def _less(said, any_says, share):
     "Clip scores of every scale without a share of what any sentence would say"
     return [x - share*y for x,y in zip(said, any_says)]
 
+def _scores(said, any_says):
+    "Share of what any sentence would say -> clip scores without it, as `calibration` asks for them"
+    return lambda share: [_less(x, y, share) for x,y in zip(said, any_says)]
+
+@patch(as_prop=True)
+def shares(self:Learner)->tuple:
+    "The shares of the mean sentence to choose from"
+    return MEAN_TEXT_SHARES if self.cfg.calibrate and self.cfg.mean_text else (1.,)
+
 @patch
 def _filter(self:Learner, lists:list)->list:
     "Measure what in clip scores is noise, and take it away"
@@ -286,10 +297,9 @@ def calibrate(self:Learner,
     asks = cfg.calibrate or cfg.wiener or cfg.expected_iou
     said,any_says = self.own_and_foreign_scores(most) if asks else ([], [])
     if not said: return                                                   # nothing to compare with
-    scores = lambda share: [_less(x, y, share) for x,y in zip(said, any_says)]
+    scores = _scores(said, any_says)
     powers = LENGTH_EXPONENTS if cfg.calibrate else (.5,)
-    shares = MEAN_TEXT_SHARES if cfg.calibrate and cfg.mean_text else (1.,)
-    p,share,_ = calibration(scores, [xy.to(self.device) for xy in model.proposals], powers, shares)
+    p,share,_ = calibration(scores, [xy.to(self.device) for xy in model.proposals], powers, self.shares)
     model.alignment.mean_text.mul_(share)
     model.length_exponent.fill_(p)
     lists = scores(share)[:9]                                             # enough for what is measured of noise
@@ -303,9 +313,9 @@ PASSES = 3 # how often every pair is read before an epoch can be one too many
 def on_train_batch_end(self:Learner, *args):
     "Let the running mean of alignment's weights follow, over about one epoch"
     if self.stage != 'align': return
+    if not self.average: self.average = self.aligned()
     n = self.global_step
-    now = self.aligned()
-    for k,x in now.items(): self.average.setdefault(k, x).lerp_(x, 1 - min(.98, (1 + n)/(10 + n)))
+    for k,x in _aligned(self.model).items(): self.average[k].lerp_(x, 1 - min(.98, (1 + n)/(10 + n)))
 
 @patch
 def wins(self:Learner,
@@ -316,9 +326,8 @@ def wins(self:Learner,
     self.fit_mean_text()
     said,any_says = self.own_and_foreign_scores(most, [j])
     if not said: return 1.
-    shares = MEAN_TEXT_SHARES if self.cfg.calibrate and self.cfg.mean_text else (1.,)
-    scores = lambda share: [_less(x, y, share) for x,y in zip(said, any_says)]
-    return float(calibration(scores, [self.model.proposals[j].to(self.device)], (.5,), shares)[2].mean())
+    *_,won = calibration(_scores(said, any_says), [self.model.proposals[j].to(self.device)], (.5,), self.shares)
+    return float(won.mean())
 
 @patch
 def judge(self:Learner,
@@ -471,7 +480,7 @@ def on_train_epoch_end(self:Learner):
     gone = self.seconds
     if self.stage == 'align' and used >= self.share: self.finish_alignment()
     self.history.append(dict(epoch=self.current_epoch+1, stage=self.stage, **losses))
-    if (self.cfg.minutes or self.cfg.ridge) and used >= 1: self.trainer.should_stop = True
+    if used >= 1: self.trainer.should_stop = True
     if not self.trainer.is_global_zero: return
     write_metrics(Path(self.trainer.default_root_dir)/'metrics.csv', self.history)
     print(self._line(losses, used, gone), flush=True)

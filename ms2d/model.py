@@ -75,8 +75,9 @@ class MS2D(nn.Module):
         self.words = WordEmbedding(weights, known, std=.1)
         self._measured(len(weights), text_dim)
         reads = text_dim or weights.shape[1]
-        dim = self.norm.width if cfg.ridge else cfg.align_dim                # a regression predicts whole clips
-        if cfg.align: self.alignment = Alignment(self.norm.width, reads, dim, cfg.heads)
+        # a regression is one head and predicts whole clips
+        dim,heads = (self.norm.width, 1) if cfg.ridge else (cfg.align_dim, cfg.heads)
+        if cfg.align: self.alignment = Alignment(self.norm.width, reads, dim, heads)
         if cfg.maps: self._map_parts()
 
 # %% ../nbs/42_model.ipynb #r5

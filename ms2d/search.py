@@ -76,8 +76,8 @@ def load_model(
     weights = {k.removeprefix('model.'): v for k,v in state['state_dict'].items()} | (ms2d['best'] or {})
     model.load_state_dict(weights)
     facts = checked_facts(ms2d.get('facts', {}), path)
-    text = ms2d.get('sentences', {})
-    return Trained(model.eval(), Vocabulary.from_words(ms2d['words']), cfg, facts, text, ms2d.get('others', []))
+    vocab = Vocabulary.from_words(ms2d['words'])
+    return Trained(model.eval(), vocab, cfg, facts, ms2d['sentences'], ms2d.get('others', []))
 
 # %% ../nbs/64_search.ipynb #c12s
 class Searcher:
@@ -291,12 +291,12 @@ def unknown(self:Searcher,
     query:str, # a sentence
 )->list[str]: # in order
     "The words of a query that the model cannot read; a sentence encoder reads all"
-    return [] if self.sentences and self.cfg.align else unknown_words(self.vocab, query)
+    return [] if len(self.model.text_mean) and self.cfg.align else unknown_words(self.vocab, query)
 
 @patch
 def _vectors(self:Searcher, queries):
     "The sentence encoder's vectors of queries (Q, d_s), as `MS2D.bag` takes them"
-    if not self.sentences: return None
+    if not len(self.model.text_mean): return None
     if self._text is None: self._text = open_sentences(self.cfg.vectors, self.sentences)
     return torch.from_numpy(self._text(queries))
 

@@ -6,10 +6,11 @@
 __all__ = ['SentenceVectors', 'names_sentences', 'open_sentences']
 
 # %% ../nbs/19_sentences.ipynb #s03
-import hashlib, importlib.util, numpy as np
+import importlib.util, numpy as np
 from dataclasses import dataclass
 from pathlib import Path
 from .core import cause, file_hash, need_file, need_package, reading, THROWN
+from .world import weights_hash
 
 # %% ../nbs/19_sentences.ipynb #s06
 @dataclass
@@ -82,10 +83,8 @@ def _sentence_transformer(where):
             f"SentenceTransformer('{where}')\"") from None
     except (*THROWN, ImportError) as e:
         raise ValueError(f"vectors: {where} is no model that sentence-transformers can load ({cause(e)})") from None
-    h = hashlib.sha256()
-    for k,v in sorted(net.state_dict().items()): h.update(k.encode() + v.contiguous().numpy().tobytes())
     def encode(sentences): return net.encode(sentences, batch_size=64, show_progress_bar=False)
-    return SentenceVectors(f'st:{where}', len(encode(['a'])[0]), h.hexdigest()[:16], encode)
+    return SentenceVectors(f'st:{where}', len(encode(['a'])[0]), weights_hash(net.state_dict()), encode)
 
 # %% ../nbs/19_sentences.ipynb #s12
 def names_sentences(
