@@ -78,7 +78,7 @@ def draw_curves(
     fig,axes = plt.subplots(1, len(names), figsize=(3*len(names), 2.6), layout='constrained', squeeze=False)
     for ax,name in zip(axes[0], names): _draw_curve(ax, rows, name)
     sns.despine(fig)
-    fig.suptitle('Every curve should fall', fontsize=10)
+    fig.suptitle('Losses should fall, the videos found should become more', fontsize=10)
     return fig
 
 # %% ../nbs/50_plots.ipynb #c11
