@@ -13,6 +13,7 @@ from .core import Parameters, project_root
 from .dataset import DATASETS
 from .maps import clip_counts
 from .evaluator import share_labels
+from .relations import RELATIONS
 from .world import make_world
 
 # %% ../nbs/40_config.ipynb #c11
@@ -46,6 +47,7 @@ _VALUES |= dict(
     wiener           = (False,    True,      False,     True,      False),
     expected_iou     = (False,    True,      False,     True,      False),
     refine           = (False,    True,      False,     True,      False),
+    relations        = ('none',   'order',   'none',    'order',   'none'),
 )
 PRESETS = {}
 for k,name in enumerate(_NAMES): PRESETS[name] = {field: row[k] for field,row in _VALUES.items()}
@@ -121,6 +123,7 @@ class Method(_Contrast):
     wiener: bool|None = None # filter clip scores by what own videos have more than foreign ones; reads no time
     expected_iou: bool|None = None # answer first with the highest expected IoU, not the highest score; reads no time
     refine: bool|None = None # move the ends of an answer to the feature rows around them
+    relations: str|None = None # moments that point at others: 'none', 'order' (after, again, ...) or 'all' (while, too)
 
 # %% ../nbs/40_config.ipynb #c13a
 @dataclass
@@ -195,6 +198,7 @@ def check(self:Config)->None:
     "Raise a readable error for a value that cannot be right"
     Data.check(self)
     self.choose(preset=PRESETS, labels=(None, 'share', 'mixed', 'iou'), caption_from=(None, 'visual', 'fused'))
+    self.choose(relations=(None, *RELATIONS))
     self.choose(accelerator=('auto', 'cpu', 'gpu', 'cuda', 'mps', 'tpu'), precision=PRECISIONS)
     self.between(**RANGES)
     if self.split in ('train', self.pairs):
@@ -219,6 +223,9 @@ def resolved(self:Config)->Config: # every field but `fold` has a value
     for name in ('ridge', 'cca', 'calibrate', 'wiener', 'expected_iou', 'refine'):
         if getattr(cfg, name) and not cfg.align:
             raise ValueError(f"{name} needs align: it goes by alignment's scores")
+    if not cfg.expected_iou:                                             # relations go by the sharpness that it measures
+        if self.relations in ('order', 'all'): raise ValueError(f"relations={self.relations} needs expected_iou")
+        cfg.relations = 'none'
     if not (cfg.align or cfg.maps): raise ValueError("align=False and maps=False leave nothing to train")
     return cfg
 

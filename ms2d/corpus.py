@@ -18,6 +18,7 @@ from .splits import fold_name, fold_of, named_split, split_title, validation_spl
 from .words import load_vectors, tokenize
 from .sentences import names_sentences, open_sentences
 from .features import match, open_features
+from .relations import taught_by
 from .text import coverage, embedding, encode_batch, idf, Vocabulary
 from .maps import clip_counts, Normalise, pool_clips
 from .config import Config
@@ -211,6 +212,10 @@ def _split(self:Corpus, cfg, ann):
     self.note += note
     splits = dict(train=train, val=val, test=answered)
     self.samples = {k: match(v, self.store, cfg.missing) for k,v in splits.items() if v}
+    # a sentence about two moments teaches twice, each time about one
+    taught = [s._replace(query=q) for s in self.samples['train'] for q in taught_by(s.query, cfg.relations)]
+    self.note += f"{len(taught) - len(self.samples['train']):,} more training pairs from sentences that were taken apart; "
+    self.samples['train'] = taught
 
 @patch
 def _sentences(self:Corpus):
@@ -262,10 +267,21 @@ def others(self:Corpus,
 
 # %% ../nbs/41_corpus.ipynb #k7
 @patch
+def knows(self:Corpus, sentence:str)->bool:
+    "Can any of its words be read?"
+    return bool(self.reader) or any(w in self.vocab for w in tokenize(sentence))
+
+@patch
+def read(self:Corpus,
+    sentences:list[str], # Q of them
+)->tuple: # tokens (Q, L), lengths (Q,), vectors of the sentence encoder (Q, d_s)
+    "Sentences as `MS2D.encode_text` takes them"
+    vector = torch.from_numpy(self.reader(sentences)) if self.reader else torch.zeros(len(sentences), 0)
+    return *encode_batch(self.vocab, sentences), vector
+
+@patch
 def _queries(self:Corpus, samples, timed):
-    sentences = [s.query for s in samples]
-    tokens,lengths = encode_batch(self.vocab, sentences)
-    vector = torch.from_numpy(self.reader(sentences)) if self.reader else torch.zeros(len(samples), 0)
+    tokens,lengths,vector = self.read([s.query for s in samples])
     column = lambda f: torch.tensor([f(s) for s in samples])
     moment = column(lambda s: (s.start, s.end)).float() if timed else None
     video = column(lambda s: self.row[s.vid])

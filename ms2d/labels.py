@@ -207,7 +207,7 @@ def _label_parts(run, maps, index):
 def _ask(run, index):
     "The arrays of `Asked` for a few validation queries, name -> array"
     judged = verdict(run.model, run.corpus, 'val', index)
-    maps,logits,expected_iou,where = judged
+    maps,logits,expected_iou,where,_ = judged
     where = where.double().numpy()
     answers = np.stack([_five(f) for f in short_list(judged, run.model, run.corpus, 'val', index)])
     samples = [run.corpus.samples['val'][i] for i in index.tolist()]

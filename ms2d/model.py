@@ -19,6 +19,7 @@ from .alignment import info_nce, span_scores
 from .heads import Alignment, video_text_score
 from .calibration import expected_iou, wiener_filter
 from .ranking import refine_ends
+from .relations import all_leaves, Order, readable, reading_weights
 from .config import Config
 from .corpus import Corpus
 
@@ -31,12 +32,18 @@ class VideoEncoding(typing.NamedTuple):
     visual: Tensor|None # the 2D map (B, M, d_v)
     reference: float # clips that a video of training has at this scale
 
+    def take(self, some:slice)->'VideoEncoding':
+        "Some of the videos"
+        parts = {k: x if x is None else x[some] for k,x in dict(clips=self.clips, visual=self.visual).items()}
+        return self._replace(**parts)
+
 class TextEncoding(typing.NamedTuple):
     "What is known of a sentence before a video is seen"
     sentence: Tensor|None # unit vector of alignment's space (B, (H+1)*align_dim)
     state: Tensor|None # f^T (B, d_T)
 
-# %% ../nbs/42_model.ipynb #r3
+    def take(self, some:slice)->'TextEncoding': return TextEncoding(*(x if x is None else x[some] for x in self))
+
 class ScaleOutput(typing.NamedTuple):
     "What the model says of one scale"
     logits: Tensor # score of every cell (B, M)
@@ -92,6 +99,7 @@ def _measured(self:MS2D, words:int, text_dim:int):
     self.register_buffer('wiener', torch.ones(self.counts[0]))  # gain of every frequency of clip scores
     self.register_buffer('sharpness', torch.zeros(()))          # kappa of expected IoU; 0: the highest score wins
     self.register_buffer('told', torch.zeros(()))               # kappa of the expected IoU that is told; 0: none is
+    self.register_buffer('reach', torch.zeros(()))              # theta, log weight that foreign videos reach
 
 @patch
 def _map_parts(self:MS2D):
@@ -192,6 +200,12 @@ def middle(self:MS2D)->int:
     "The scale on which alignment is trained and judged"
     return len(self.counts)//2
 
+@patch(as_prop=True)
+def order(self:MS2D)->Order:
+    "Which moments of the trained scales come before which"
+    if not hasattr(self, '_order'): self._order = Order(self.cell_spans(torch.ones(1))[0], self.proposals)
+    return self._order
+
 @patch
 def cell_spans(self:MS2D,
     duration:Tensor, # of the videos (B,), s
@@ -252,8 +266,7 @@ def expected_iou(self:MS2D,
 )->Tensor: # (B, M), 0..1; best is high
     "Expected IoU where the model is calibrated, p where it is not"
     if not self.sharpness: return logits.sigmoid()
-    kappa = float(self.sharpness)/(self.network.gain if self.cfg.maps else 1.)
-    return self.expected_iou_at(logits, where, kappa, overlap, most)
+    return self.expected_iou_at(logits, where, self.kappa, overlap, most)
 
 # %% ../nbs/42_model.ipynb #r15
 @patch
@@ -271,6 +284,33 @@ def confidence(self:MS2D,
     # cells that were not compared have their share, too, and it is taken for lost
     best = logits.topk(min(most, logits.shape[1]), 1).values
     return expected*((kappa*best).logsumexp(1) - (kappa*logits).logsumexp(1)).exp()[:,None]
+
+# %% ../nbs/42_model.ipynb #rel1
+@patch(as_prop=True)
+def kappa(self:MS2D)->float: # 0: not calibrated
+    "Sharpness for scores as `score_moments` gives them"
+    return float(self.sharpness)/(float(self.network.gain) if self.cfg.maps else 1.)
+
+@patch
+def ways(self:MS2D,
+    sentence:str, # a query
+    knows:callable, # sentence -> can any of its words be read?
+)->tuple: # of `Reading`
+    "How the model may read a sentence; as a whole alone, where it is not calibrated"
+    return readable(sentence, self.cfg.relations if self.sharpness else 'none', knows)
+
+@patch
+def relate(self:MS2D,
+    ways:tuple, # readings of a sentence, from `ways`
+    seen:list, # one video, from `encode_video`
+    heard:TextEncoding, # of `all_leaves(ways)`
+    order:Order, # of the video's moments
+)->tuple[Tensor, Tensor, dict]: # scores of all moments (M,); log weights by reading (R, M); by sentence, sentence -> (M,)
+    "Score every moment as the one that a sentence asks for, all of its readings together"
+    scores = torch.cat([m.logits for m in self.score_moments(seen, heard)], 1).double()
+    said = dict(zip(all_leaves(ways), self.kappa*scores))
+    weights = torch.stack([reading_weights(r, said, order, float(self.reach)) for r in ways])
+    return (weights.logsumexp(0)/self.kappa).float(), weights, said
 
 # %% ../nbs/42_model.ipynb #c35b
 @patch

@@ -152,12 +152,12 @@ def search_all(self:Retriever,
     import pandas as pd
     if not self.library: raise ValueError("no video is indexed yet: call index(FOLDER) first")
     _at_least_one(top)
-    heard = self.encode_text([query])
-    sure = {v: float(_match_probability(self._match(x.video, heard), x.reference)) for v,x in self.library.items()}
+    asked = self.ask([query])
+    sure = {v: float(_match_probability(self._match(x.video, asked.heard), x.reference)) for v,x in self.library.items()}
     rows = []
     # no moment scores above its video's best, so the best `top` moments are in the best `top` videos
     for v in sorted(sure, key=sure.get, reverse=True)[:top]:
-        found = self.answer(self.library[v].video, heard, top)[0]
+        found = self.answer(self.library[v].video, asked, top)[0]
         rows += [(v, start, end, sure[v]*expected_iou/found[0,2], int(scale)) for start,end,expected_iou,scale in found]
     rows = sorted(rows, key=lambda r: -r[3])[:top]
     return pd.DataFrame(rows, columns=['video', 'start', 'end', 'score', 'scale'])
