@@ -185,7 +185,7 @@ class Corpus:
         self._read_words(cfg)
         self._read_clips(sorted({s.vid for s in ann['train'] if s.vid in self.store}), cfg.components)
         times = cfg.labels == 'iou'
-        self.queries = {k: self._queries(v, times and k == 'train') for k,v in self.samples.items()}
+        self.queries = {k: self.as_tensors(v, times and k == 'train') for k,v in self.samples.items()}
 
 # %% ../nbs/41_corpus.ipynb #k5
 @patch
@@ -214,7 +214,8 @@ def _split(self:Corpus, cfg, ann):
     self.samples = {k: match(v, self.store, cfg.missing) for k,v in splits.items() if v}
     # a sentence about two moments teaches twice, each time about one
     taught = [s._replace(query=q) for s in self.samples['train'] for q in taught_by(s.query, cfg.relations)]
-    self.note += f"{len(taught) - len(self.samples['train']):,} more training pairs from sentences that were taken apart; "
+    more = len(taught) - len(self.samples['train'])
+    if more: self.note += f'; {more:,} more training pairs: sentences about two moments were taken apart'
     self.samples['train'] = taught
 
 @patch
@@ -280,7 +281,11 @@ def read(self:Corpus,
     return *encode_batch(self.vocab, sentences), vector
 
 @patch
-def _queries(self:Corpus, samples, timed):
+def as_tensors(self:Corpus,
+    samples:list, # queries, Q of them
+    timed:bool=False, # with their true moments
+)->Queries:
+    "Queries as numbers"
     tokens,lengths,vector = self.read([s.query for s in samples])
     column = lambda f: torch.tensor([f(s) for s in samples])
     moment = column(lambda s: (s.start, s.end)).float() if timed else None

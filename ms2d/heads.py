@@ -65,6 +65,7 @@ def along(self:Alignment,
     "Scaled cosines, the mean of the learned heads plus the cca head"
     scale = torch.cat([self.log_scale.exp()/len(self.log_scale), self.cca_gain[None]])
     wide = scale.repeat_interleave(len(self.mean_text)//len(scale))
+    if len(clips) == 1: return (wide*direction) @ clips[0].mT           # the clips of a long video are read once
     return (clips @ (wide*direction)[...,None]).squeeze(-1)
 
 # %% ../nbs/31_heads.ipynb #c09f

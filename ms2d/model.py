@@ -303,12 +303,13 @@ def ways(self:MS2D,
 def relate(self:MS2D,
     ways:tuple, # readings of a sentence, from `ways`
     seen:list, # one video, from `encode_video`
-    heard:TextEncoding, # of `all_leaves(ways)`
+    heard:TextEncoding, # of `all_leaves(ways[1:])`
     order:Order, # of the video's moments
+    whole:Tensor, # scores of all moments for the sentence as a whole (M,)
 )->tuple[Tensor, Tensor, dict]: # scores of all moments (M,); log weights by reading (R, M); by sentence, sentence -> (M,)
     "Score every moment as the one that a sentence asks for, all of its readings together"
-    scores = torch.cat([m.logits for m in self.score_moments(seen, heard)], 1).double()
-    said = dict(zip(all_leaves(ways), self.kappa*scores))
+    scores = torch.cat([whole[None], torch.cat([m.logits for m in self.score_moments(seen, heard)], 1)])
+    said = dict(zip(all_leaves(ways), self.kappa*scores.double()))
     weights = torch.stack([reading_weights(r, said, order, float(self.reach)) for r in ways])
     return (weights.logsumexp(0)/self.kappa).float(), weights, said
 

@@ -47,14 +47,18 @@ def draw_found(
     found:dict, # sentence -> moments (n, >= 2), s, best first
     duration:float, # of the video, s
     strip:np.ndarray, # its frames, evenly in time (T, H, W, 3) uint8
+    beside:dict|None=None, # sentence -> [{start, end, ...}], s: the moments that point at the best one
 ):
-    "Film strip and found moments; returns the figure"
+    "Film strip and found moments; those that point at them as grey frames; returns the figure"
     import matplotlib.pyplot as plt
     height = .45*len(found)
     fig,(top,ax) = plt.subplots(2, 1, figsize=(9, 1.5 + height), layout='constrained', height_ratios=[.8, height],
         sharex=True)
     draw_strip(top, strip, duration)
-    for row,best in enumerate(found.values()): draw_spans(ax, -row, np.asarray(best))
+    for row,(query,best) in enumerate(found.items()):
+        draw_spans(ax, -row, np.asarray(best))
+        for m in (beside or {}).get(query, []):
+            ax.barh(-row, m['end'] - m['start'], left=m['start'], height=.8, fill=False, edgecolor=OTHER, linestyle='--')
     ax.set_yticks(-np.arange(len(found)), [caption(q, 40) for q in found], fontsize=8)
     ax.set(xlim=(0, duration), ylim=(.6 - len(found), .6), xlabel='seconds')
     ax.grid(axis='x', color=OTHER, alpha=.3)
@@ -234,7 +238,7 @@ def as_vtt(
 def _cell(query): return f"'{query}" if query[:1] in '=+-@\t\r' else query        # what a table would run
 
 def write_moments(
-    answers:list[dict], # query, sure, unknown (words), moments: [{start, end, score, scale, clip}, ...]
+    answers:list[dict], # query, sure, unknown (words), reading, beside, moments: [{start, end, score, scale, clip}, ...]
     about:dict, # video, duration, run, encoder: what else the json says
     out:str|Path, # folder
 ):

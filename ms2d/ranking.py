@@ -91,8 +91,8 @@ def _related(model, corpus, ways, seen, logits):
     for b,w in enumerate(ways):
         if len(w) == 1: continue
         one = [s.take(slice(b, b+1)) for s in seen]
-        heard = model.encode_text(*corpus.read([*dict.fromkeys(text for r in w for text in r.leaves)]))
-        logits[b],weights,_ = model.relate(w, one, heard, model.order)
+        heard = model.encode_text(*corpus.read([*dict.fromkeys(text for r in w[1:] for text in r.leaves)]))
+        logits[b],weights,_ = model.relate(w, one, heard, model.order, logits[b])
         readings[b] = w[int(weights[:,logits[b].argmax()].argmax())]
     return logits, readings
 
@@ -119,14 +119,16 @@ def best_moments(
     where:torch.Tensor, # their start and end, s (Q, M, 2), or (M, 2) for one video
     overlap:torch.Tensor|None, # temporal IoU of all pairs, from `MS2D.overlap`
     scale:np.ndarray, # their scales (M,)
-    video:callable, # query number -> rows, sentence, length of video and clip, s: as `MS2D.refine` takes them
+    video:callable, # query number -> rows, sentence, length of video and clip, s: as `MS2D.refine` takes them; None: it does not
     top:int=5, # moments a query
 )->list: # one array (n, 4) a query, as `rank_moments` gives it
     "The answers of a model, the ends on feature rows where the model places them there"
     expected_iou = model.expected_iou(logits, where, overlap)
     told = model.confidence(logits, where, overlap)
-    place = dict(place=lambda q, spans: model.refine(spans, *video(q))) if model.cfg.refine else {}
-    return rank_moments(expected_iou, logits, where.double().numpy(), scale, model.cfg.nms, top, told, **place)
+    def place(q, spans):
+        seen = video(q) if model.cfg.refine else None
+        return spans if seen is None else model.refine(spans, *seen)
+    return rank_moments(expected_iou, logits, where.double().numpy(), scale, model.cfg.nms, top, told, place)
 
 # %% ../nbs/34_ranking.ipynb #c06e
 def _aims(readings, model, corpus, split, index):
@@ -156,6 +158,7 @@ def short_list(
     fine = functools.lru_cache(4)(lambda vid, duration: model.fine(store.rows(vid), duration, store.rate(vid)))
     def video(q):
         s = samples[q]
+        if not judged.readings[q].aim: return None                                   # two sentences share this moment
         return fine(s.vid, s.duration), heard[q], s.duration, s.duration/model.counts[0]
     return best_moments(model, judged.logits, judged.where, model.overlap(), scale, video, top)
 

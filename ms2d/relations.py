@@ -41,10 +41,9 @@ class Reading(NamedTuple):
         if self.kind != 'nth': return self.kind
         return {1: 'first time', 2: 'again', 3: 'third time', -1: 'last time'}.get(self.n, f'{self.n}th time')
 
-# %% ../nbs/35_relations.ipynb #r07
 @patch
 def __str__(self:Reading):
-    said = [str(p) for p in self.parts]
+    said = [f'({p})' if len(p.parts) > 1 and self.kind != 'then' else str(p) for p in self.parts]
     if self.kind == 'whole': return f'[{self.text}]'
     if self.kind == 'then': return ', then '.join(said)
     if len(said) == 2: return f'{self.name} {said[1]}: {said[0]}'
@@ -59,22 +58,26 @@ _EVENT = ('video clip footage scene show game match episode commercial performan
           'trailer movie film cartoon tutorial demonstration competition conversation advertisement speech review')
 _THING = 'thing king ring string spring wing morning evening building ceiling something nothing anything everything clothing'
 _LEADS = ('a an the this that these those his her their its my your our some any no every each another two three four five six '
-          'seven eight nine ten several many few both of in on at with by for from to into onto') # a noun comes after these
+          'seven eight nine ten several many few both other of in on at with by for from to into onto') # a noun comes after these
 _BE, _DO, _EVENT, _THING, _LEADS = (frozenset(words.split()) for words in (_BE, _DO, _EVENT, _THING, _LEADS))
 
 def _words(text): return re.findall(r"[^\W_]+(?:'[^\W_]+)?", text.lower())
 
 def _is_verb(word, before):
     "Does a word that comes after another one look like something that is done, or happens?"
-    if word in _BE or word in _EVENT: return True
+    if word in _BE: return True
     if before in _LEADS or word in _THING: return False
     if word in _DO or len(word) > 3 and word.endswith(('ing', 'ed')): return True
     return before != '' and len(word) > 3 and word.endswith('s') and not word.endswith(('ss', 'us', "'s"))
 
-def _is_event(text):
-    "Can it happen?"
+def _is_clause(text):
+    "Has it a verb?"
     words = _words(text)
     return any(_is_verb(w, before) for before,w in zip(['', *words], words))
+
+def _is_event(text):
+    "Can it happen?"
+    return _is_clause(text) or not _EVENT.isdisjoint(_words(text))
 
 # %% ../nbs/35_relations.ipynb #r12
 _PART = (r'(?: (?:the|a) (?:part|moment|scene|point|time|segment|clip|shot|bit)s? '
@@ -92,7 +95,7 @@ _FORMS = {'then': rf'{_AND}(?:then|afterwards?|after that|after which|thereafter
 _CONNECTIVES = {kind: re.compile(rf'(?:(?<=\s)|^)(?P<not>(?:, )?(?:but )?not )?(?:{form})(?= |$)', re.I)
                 for kind,form in _FORMS.items()}
 _IDIOMS = re.compile(
-    r'\b(?:as well as|(?:look|tak|chas|go)(?:e?s|ed|ing|e)? after|(?:named|one|day|time) after'
+    r'\b(?:as well as|(?:look|tak|chas|go|run)(?:e?s|ed|n?ing|e)? after|(?:named|one|day|time) after'
     r'|after (?:all|shave|effects|another|party)|(?:day|night|than|as|never) before|before (?:long|that)|not until'
     r'|once (?:more|again|upon|in a)|as (?:if|though|well)'
     r'|(?:such|well|same|known|dressed|acts|acting|used|serves|works|working|long|far|much) as)\b', re.I)
@@ -147,7 +150,7 @@ def _joined(text):
             sure = _SURE.search(found[0])
             for x,y in _sides(kind, text, found):
                 # "the man then sits down" goes on from the sentence before it
-                doubt = not sure and not _is_event(x if kind == 'then' else y)
+                doubt = not sure and not (_is_clause(x) if kind == 'then' else _is_event(y))
                 if len(_words(x)) > 1 and _words(y) and not doubt: out.append((_relation(kind, found, y), (x, y), 0))
     return out
 
@@ -211,6 +214,7 @@ def readings(
     text = ' '.join(re.sub(r'([,;:!?]|\.(?=\s|$))(?!\d)', r' \1 ', sentence).split()).rstrip(' .!?')
     return (Reading('whole', sentence), *_apart(text, RELATIONS[relations]))
 
+# %% ../nbs/35_relations.ipynb #r20b
 def readable(
     sentence:str, # a query
     relations:str, # a key of `RELATIONS`
@@ -255,8 +259,9 @@ class Order:
 
 def _first_so_many(weights, order, count):
     "Log of the sum of the first `count` weights in an order (M,)"
-    total = weights[order].logcumsumexp(0)
-    return torch.cat([total.new_full((1,), NEVER), total])[count]
+    best = weights.max()                                                    # doubles hold what is 300 powers of ten less likely
+    total = (weights - best).exp()[order].cumsum(0)
+    return (torch.cat([total.new_zeros(1), total])[count].log() + best).clamp(min=NEVER)
 
 # %% ../nbs/35_relations.ipynb #r26
 @patch
@@ -295,15 +300,17 @@ def then(self:Order,
     "Log weight of each moment as an x and, from its end on, a y"
     out = []
     sizes = [len(xy) for xy in self.cells]
-    for xy,a,b in zip(self.cells, x.split(sizes), y.split(sizes)):
+    best = x.max() + y.max()
+    a,b = (((w - w.max())/2**.5).exp().split(sizes) for w in (x, y))
+    for xy,a,b in zip(self.cells, a, b):
         a = _by_length(a, xy)
         b = _by_length(b, xy)
-        out.append(torch.full_like(a[0], NEVER))
-        for k in range(1, len(a)):                                          # of k + 1 clips, by where they begin
-            n = len(a[k])
-            cuts = [a[j][:n] + b[k-1-j][j+1:j+1+n] for j in range(k)]
-            out.append((torch.stack(cuts)/2**.5).logsumexp(0))
-    return torch.cat(out)
+        for k,first in enumerate(a):                                        # moments of k + 1 clips, by where they begin
+            n = len(first)
+            total = torch.zeros_like(first)
+            for j in range(k): total.addcmul_(a[j][:n], b[k-1-j][j+1:j+1+n])
+            out.append(total)
+    return (torch.cat(out).log() + best/2**.5).clamp(min=NEVER)
 
 # %% ../nbs/35_relations.ipynb #r32
 @patch
@@ -311,7 +318,7 @@ def _further(self:Order, x, way, reach):
     "Log weight of any number of further occurrences, none included"
     none = torch.zeros_like(x)
     further = none
-    for _ in range(4): further = torch.logaddexp(none, way(x - reach + further))
+    for _ in range(3): further = torch.logaddexp(none, way(x - reach + further))
     return further
 
 @patch
@@ -347,11 +354,7 @@ def reading_weights(
     early = middle <= middle.max()/2 + middle.min()/2
     return x.masked_fill(early != (reading.kind == 'beginning'), NEVER)
 
-# %% ../nbs/35_relations.ipynb #r39
-def _best_of(weights, allowed):
-    "The number of the best moment that is allowed, in a list; an empty one where none is"
-    return [int(weights.masked_fill(~allowed, -torch.inf).argmax())] if allowed.any() else []
-
+# %% ../nbs/35_relations.ipynb #r39h
 @patch
 def halves(self:Order, x:Tensor, y:Tensor, cell:int)->list[int]: # [], where it is one clip
     "The moments of x and y that `then` found in one moment"
@@ -363,6 +366,11 @@ def halves(self:Order, x:Tensor, y:Tensor, cell:int)->list[int]: # [], where it 
     number = {tuple(c): begin + i for i,c in enumerate(xy.tolist())}
     cuts = [(number[first,z], number[z+1,last]) for z in range(first, last)]
     return list(max(cuts, key=lambda c: float(x[c[0]] + y[c[1]]))) if cuts else []
+
+# %% ../nbs/35_relations.ipynb #r39
+def _best_of(weights, allowed):
+    "The number of the best moment that is allowed, in a list; an empty one where none is"
+    return [int(weights.masked_fill(~allowed, -torch.inf).argmax())] if allowed.any() else []
 
 def pointing_moments(
     reading:Reading,
