@@ -178,10 +178,11 @@ def find(self:Page,
     answers = []
     found = r.search(path, query, self.cfg.top)
     for a,b,score in found[['start', 'end', 'score']].values.tolist():
-        answers.append(dict(start=a, end=b, score=score, label=f'{clock(a)} – {clock(b)}'))
+        beside = [] if answers else found.attrs['beside']
+        answers.append(dict(start=a, end=b, score=score, label=f'{clock(a)} – {clock(b)}', beside=beside))
     message = f"{len(answers)} moment{'s'*(len(answers) > 1)} found, the best at {answers[0]['label']}."
     if reading := found.attrs['reading']:
-        others = [f"{m['text']} at {clock(m['start'])} – {clock(m['end'])}" for m in found.attrs['beside']]
+        others = [f"{m['text']} at {clock(m['start'])} – {clock(m['end'])}" for m in answers[0]['beside']]
         message += f" Read as {reading}{'; '*bool(others)}{', '.join(others)}."
     if r.others and r.cfg.align and r.match_probability(path, query) < .5:
         message += " It may not happen here at all: sentences about other videos fit this one as well."

@@ -56,10 +56,11 @@ const draw = (model, $, find, play) => ({
       return make('li', {}, make('button', {type: 'button', onclick: () => play(i, true)}, part('number', i + 1), part('label', a.label), score))
     }))
     $('.bars').style.height = `${1.25*all.length}rem`
-    $('.bars').replaceChildren(...all.map((a, i) => {
+    const place = (x, m, row) => { Object.assign(x.style, {left: share(m.start, model), width: share(m.end - m.start, model), top: `${1.25*row}rem`}); return x }
+    $('.bars').replaceChildren(...all.flatMap((a, i) => {
       const bar = make('div', {className: 'bar', textContent: i + 1, title: a.label, onclick: e => { e.stopPropagation(); play(i, true) }})
-      Object.assign(bar.style, {left: share(a.start, model), width: share(a.end - a.start, model), top: `${1.25*i}rem`})
-      return bar
+      const pointing = a.beside.map(m => place(make('div', {className: 'beside', title: m.text}), m, i))   // what the sentence names beside it
+      return [place(bar, a, i), ...pointing]
     }))
   },
   progress() {
