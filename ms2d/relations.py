@@ -212,7 +212,8 @@ def readings(
 )->tuple: # of `Reading`; the first is the whole sentence
     "Everything that a sentence may ask for"
     text = ' '.join(re.sub(r'([,;:!?]|\.(?=\s|$))(?!\d)', r' \1 ', sentence).split()).rstrip(' .!?')
-    return (Reading('whole', sentence), *_apart(text, RELATIONS[relations]))
+    # nobody's sentence has 200 words, and to take one apart that has takes long
+    return (Reading('whole', sentence), *(_apart(text, RELATIONS[relations]) if text.count(' ') < 200 else ()))
 
 # %% ../nbs/35_relations.ipynb #r20b
 def readable(
@@ -391,8 +392,9 @@ def pointing_moments(
     if pointing:
         places = dict(after=before(cell), before=after(cell), **{'while': ~(before(cell) | after(cell))})
         return further + [(reading.parts[1], k) for k in _best_of(*pointing, places[reading.kind])]
+    if reading.n == 1: return further + [(reading.parts[0], k) for k in _best_of(x, after(cell))]
+    earlier = [torch.zeros_like(x)]
+    for _ in range(reading.n - 2): earlier.append(order.before(x + earlier[-1]))
     others = []
-    for _ in range(max(1, reading.n - 1)):
-        here = others[-1] if others else cell
-        others += _best_of(x, after(here) if reading.n == 1 else before(here))
+    for more in reversed(earlier): others += _best_of(x + more, before(others[-1] if others else cell))
     return further + [(reading.parts[0], k) for k in others]
