@@ -133,6 +133,25 @@ def _sides(kind, text, found):
     if comma and _is_event(begin) and not _is_event(subject): x,y = begin,f'{subject} {y}'
     return [(_LEAD.sub('', x), y)]
 
+# %% ../nbs/35_relations.ipynb #r15s
+_PRONOUNS = frozenset('he she it they who which'.split())
+_OBJECTS = _LEADS | frozenset('him her them it back up down out away around off over'.split())
+
+def _subject(clause):
+    "What comes before the verb; '' where nothing does"
+    words = clause.split()
+    verb = next((i for i in range(1, len(words)) if _is_verb(words[i].lower(), words[i-1].lower())), 0)
+    return '' if words[0].lower() in _PRONOUNS | {'there', 'this'} else ' '.join(words[:verb])
+
+def _with_subject(clause, other):
+    "A clause without a subject of its own, with that of the other"
+    first,_,rest = clause.partition(' ')
+    first = first.lower()
+    does = _is_verb(first, '') or first.endswith('s') and (_words(rest) or ['it'])[0] in _OBJECTS
+    subject = _subject(other)
+    if not subject or first in _LEADS or not (first in _PRONOUNS or does): return clause
+    return f'{subject} {rest if first in _PRONOUNS else clause}'.strip()
+
 # %% ../nbs/35_relations.ipynb #r15
 def _relation(kind, found, y):
     "The relation that a connective means; 'not after' is before, 'when Y is over' is after"
@@ -151,7 +170,8 @@ def _joined(text):
             for x,y in _sides(kind, text, found):
                 # "the man then sits down" goes on from the sentence before it
                 doubt = not sure and not (_is_clause(x) if kind == 'then' else _is_event(y))
-                if len(_words(x)) > 1 and _words(y) and not doubt: out.append((_relation(kind, found, y), (x, y), 0))
+                if doubt or len(_words(x)) < 2 or not _words(y): continue
+                out.append((_relation(kind, found, y), (_with_subject(x, y), _with_subject(y, x)), 0))
     return out
 
 # %% ../nbs/35_relations.ipynb #r17
@@ -176,7 +196,6 @@ _MARKS = dict(nth=[rf'{_NTH}(?: that| when| where| of| in which)?(?: ,)? (?P<x>.
 for _mark in (_FIRST, _AGAIN): _MARKS['nth'] += [rf'{_mark}(?: ,)? (?P<x>.+)', rf'(?P<x>.+?)(?: ,)? {_mark}']
 _MARKS = {kind: [re.compile(form, re.I) for form in forms] for kind,forms in _MARKS.items()}
 
-# %% ../nbs/35_relations.ipynb #r18
 def _which(said):
     "Which time an ordinal means; not for the first time: again"
     if said.get('not') or said.get('again'): return 2
