@@ -6,7 +6,7 @@
 __all__ = ['kind_of_pointing', 'pointed']
 
 # %% ../nbs/46_pointing.ipynb #p03
-import copy, dataclasses, torch
+import copy, dataclasses
 from .baselines import best_constant, constant, READS
 from .ranking import predict
 from .relations import readings

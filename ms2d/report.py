@@ -27,7 +27,7 @@ from .corpus import Corpus, world_folder
 from .model import build, MS2D
 from .learner import Learner
 from .training import Run, train_parts
-from .pointing import kind_of_pointing, pointed
+from .pointing import pointed
 
 # %% ../nbs/52_report.ipynb #c09
 def _turn(video):
