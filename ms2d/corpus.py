@@ -212,8 +212,9 @@ def _split(self:Corpus, cfg, ann):
     self.note += note
     splits = dict(train=train, val=val, test=answered)
     self.samples = {k: match(v, self.store, cfg.missing) for k,v in splits.items() if v}
-    # a sentence about two moments teaches twice, each time about one
-    taught = [s._replace(query=q) for s in self.samples['train'] for q in taught_by(s.query, cfg.relations)]
+    # a sentence about two moments teaches twice, each time about one; true times, where they are read, are of the whole
+    relations = 'none' if cfg.labels == 'iou' else cfg.relations
+    taught = [s._replace(query=q) for s in self.samples['train'] for q in taught_by(s.query, relations)]
     more = len(taught) - len(self.samples['train'])
     if more: self.note += f'; {more:,} more training pairs: sentences about two moments were taken apart'
     self.samples['train'] = taught

@@ -76,7 +76,7 @@ def rewrite(tiny, folder, say):
 def test_training_reads_the_parts(tiny, tmp_path):
     "A sentence with a clause is two pairs, validation and test keep it, and a model that does not read relations keeps it in training"
     rewrite(tiny, tmp_path, lambda x: [f'{a} after {b}' if k == 0 and len(x)>1 else a for k,(a,b) in enumerate(zip(x, x[1:] + x[:1]))])
-    given = {**tiny, **SMALL, 'annotations': str(tmp_path), 'out': str(tmp_path/'run')}
+    given = {**tiny, **SMALL, 'maps': True, 'annotations': str(tmp_path), 'out': str(tmp_path/'run')}
     parts,whole = (Corpus(Config(**given, relations=r)) for r in ('order', 'none'))
     before = [s.query for s in whole.samples['train']]
     clauses = sum(' after ' in q for q in before)
@@ -85,6 +85,8 @@ def test_training_reads_the_parts(tiny, tmp_path):
     assert sum(' after ' in s.query for s in parts.samples['train'])==clauses - more, 'the others are not certain'
     assert any(' after ' in s.query for s in parts.samples['val'])
     assert parts.samples['val']==whole.samples['val'] and parts.samples['test']==whole.samples['test']
+    timed = Corpus(Config(**given, relations='order', labels='iou'))
+    assert timed.samples['train']==whole.samples['train'], 'true times are of the whole sentence'
     assert f'{more} more training pairs' in parts.note and 'more training pairs' not in whole.note
 
 def test_the_report_says_what_reading_is_worth(tiny, tmp_path):
