@@ -378,7 +378,7 @@ def _beside(self:Searcher, video, ways, pointing, found):
     cell = int(span_iou(video.where, torch.tensor(found[:2])).argmax())
     reading = ways[int(weights[:,cell].argmax())]
     others = pointing_moments(reading, said, video.order, float(self.model.reach), cell)
-    beside = [dict(text=str(r), **dict(zip(('start', 'end'), video.where[k].tolist()))) for r,k in others]
+    beside = [dict(text=r.text or str(r), **dict(zip(('start', 'end'), video.where[k].tolist()))) for r,k in others]
     return '' if reading.kind == 'whole' else str(reading), beside
 
 @patch
