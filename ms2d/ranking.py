@@ -82,19 +82,7 @@ class Verdict(NamedTuple):
     logits: Tensor # scores of all moments (B, M)
     expected_iou: Tensor # (B, M)
     where: Tensor # start and end (B, M, 2), s
-    readings: list # how each sentence was read, a `Reading`
-
-def _related(model, corpus, ways, seen, logits):
-    "Scores (B, M) in which moments that others point at are found by them; the reading of each query that says most"
-    logits = logits.clone()
-    readings = [w[0] for w in ways]
-    for b,w in enumerate(ways):
-        if len(w) == 1: continue
-        one = [s.take(slice(b, b+1)) for s in seen]
-        heard = model.encode_text(*corpus.read([*dict.fromkeys(text for r in w[1:] for text in r.leaves)]))
-        logits[b],weights,_ = model.relate(w, one, heard, model.order, logits[b])
-        readings[b] = w[int(weights[:,logits[b].argmax()].argmax())]
-    return logits, readings
+    aims: list # sentences whose ends are placed ((H+1)*align_dim,), see `MS2D.relate`; None: the ends stay on the grid
 
 def verdict(
     model, # `ms2d.model.MS2D`
@@ -108,9 +96,12 @@ def verdict(
     ways = [model.ways(corpus.samples[split][i].query, corpus.knows) for i in index.tolist()]
     with torch.no_grad():
         seen = model.encode_video(batch['clips'])
-        maps = model.score_moments(seen, model.encode_text(batch['tokens'], batch['lengths'], batch['vector']))
-        logits,readings = _related(model, corpus, ways, seen, torch.cat([m.logits for m in maps], 1))
-        return Verdict(maps, logits, model.expected_iou(logits, where, model.overlap()), where, readings)
+        heard = model.encode_text(batch['tokens'], batch['lengths'], batch['vector'])
+        maps = model.score_moments(seen, heard)
+        parts = model.encode_parts(ways, lambda sentences: model.encode_text(*corpus.read(sentences)))
+        logits = torch.cat([m.logits for m in maps], 1)
+        logits,aims,_ = model.relate(ways, parts, seen, heard, model.order, logits)
+        return Verdict(maps, logits, model.expected_iou(logits, where, model.overlap()), where, aims)
 
 # %% ../nbs/34_ranking.ipynb #l2
 def best_moments(
@@ -131,17 +122,6 @@ def best_moments(
     return rank_moments(expected_iou, logits, where.double().numpy(), scale, model.cfg.nms, top, told, place)
 
 # %% ../nbs/34_ranking.ipynb #c06e
-def _aims(readings, model, corpus, split, index):
-    "The sentences whose moments are asked for, in alignment's space (B, (H+1)*align_dim)"
-    q = corpus.queries[split].take(index)
-    with torch.no_grad():
-        heard = model.alignment.sentence(model.bag(q.tokens, q.vector))
-        for b,r in enumerate(readings):
-            if r.kind == 'whole' or not r.aim: continue
-            tokens,_,vector = corpus.read([r.aim])
-            heard[b] = model.alignment.sentence(model.bag(tokens, vector))[0]
-    return heard
-
 def short_list(
     judged:Verdict,
     model, # `ms2d.model.MS2D`
@@ -154,12 +134,11 @@ def short_list(
     scale = np.repeat(np.arange(len(model.proposals)), [len(xy) for xy in model.proposals])
     samples = [corpus.samples[split][i] for i in index.tolist()]
     store = corpus.store
-    heard = _aims(judged.readings, model, corpus, split, index) if model.cfg.refine else None
     fine = functools.lru_cache(4)(lambda vid, duration: model.fine(store.rows(vid), duration, store.rate(vid)))
     def video(q):
         s = samples[q]
-        if not judged.readings[q].aim: return None                                   # two sentences share this moment
-        return fine(s.vid, s.duration), heard[q], s.duration, s.duration/model.counts[0]
+        if judged.aims[q] is None: return None
+        return fine(s.vid, s.duration), judged.aims[q], s.duration, s.duration/model.counts[0]
     return best_moments(model, judged.logits, judged.where, model.overlap(), scale, video, top)
 
 # %% ../nbs/34_ranking.ipynb #c06d

@@ -179,7 +179,7 @@ _NUMBERS = dict(zip('first second third fourth fifth sixth seventh eighth ninth 
 _NUMBERS |= {'1st': 1, '2nd': 2, '3rd': 3, **{f'{n}th': n for n in range(4, 11)}}
 _NUMBERS |= dict(last=-1, final=-1, initial=1, earliest=1, other=2)
 _NTH = rf'(?:for |on |in )?(?:the|a) (?P<n>{"|".join(_NUMBERS)}) (?:time|occurrence|instance|appearance|occasion)'
-_FIRST = r'(?P<first>at first|initially|originally)'
+_FIRST = r'(?:at first|initially|originally)'
 _AGAIN = r'(?<!\bover )(?<!\bagain and )(?P<again>once again|once more|again|one more time|another time|anew)'
 _FILM = r'(?:(?:the|this|a) (?:video|clip|film|movie|scene))'
 
@@ -342,6 +342,13 @@ def _further(self:Order, x, way, reach):
     return further
 
 @patch
+def _earlier(self:Order, x, most):
+    "Log weights of 0, 1, ... `most` occurrences before each moment, each before the next"
+    weights = [torch.zeros_like(x)]
+    for _ in range(most): weights.append(self.before(x + weights[-1]))
+    return weights
+
+@patch
 def nth(self:Order,
     x:Tensor, # log weights of moments (M,), double
     n:int, # which time: 1, 2, ...; the last is -1
@@ -350,9 +357,7 @@ def nth(self:Order,
     "Log weight of each moment as the n-th of several that do not overlap"
     if n == -1: return x + self.before(x + self._further(x, self.before, reach))
     if n == 1: return x + self.after(x + self._further(x, self.after, reach))
-    earlier = torch.zeros_like(x)
-    for _ in range(n - 1): earlier = self.before(x + earlier)
-    return x + earlier + self._further(x, self.after, reach)
+    return x + self._earlier(x, n - 1)[-1] + self._further(x, self.after, reach)
 
 # %% ../nbs/35_relations.ipynb #r37
 _WAYS = dict(after=Order.before, before=Order.after) # what is summed out comes before, or after
@@ -412,8 +417,6 @@ def pointing_moments(
         places = dict(after=before(cell), before=after(cell), **{'while': ~(before(cell) | after(cell))})
         return further + [(reading.parts[1], k) for k in _best_of(*pointing, places[reading.kind])]
     if reading.n == 1: return further + [(reading.parts[0], k) for k in _best_of(x, after(cell))]
-    earlier = [torch.zeros_like(x)]
-    for _ in range(reading.n - 2): earlier.append(order.before(x + earlier[-1]))
     others = []
-    for more in reversed(earlier): others += _best_of(x + more, before(others[-1] if others else cell))
+    for more in reversed(order._earlier(x, max(0, reading.n - 2))): others += _best_of(x + more, before(others[-1] if others else cell))
     return further + [(reading.parts[0], k) for k in others]

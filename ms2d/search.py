@@ -20,7 +20,7 @@ from .text import encode_batch, unknown_words, Vocabulary
 from .words import tokenize
 from .maps import pool_clips, span_iou, spans
 from .ranking import best_moments
-from .relations import all_leaves, Order, pointing_moments
+from .relations import Order, pointing_moments
 from .config import Config
 from .model import TextEncoding, MS2D
 from .checkpoint import newest_model
@@ -64,7 +64,7 @@ class Asked(NamedTuple):
     "Sentences that are asked; see `Searcher.ask`"
     heard: TextEncoding # of the sentences as they are
     ways: list # the readings of each, see `readings`
-    parts: list # a `TextEncoding` of what they name, see `all_leaves`; None where there is one reading alone
+    parts: list # what they name, see `MS2D.encode_parts`
 
 class Answer(NamedTuple):
     "What one sentence finds in a video"
@@ -340,7 +340,7 @@ def ask(self:Searcher,
     heard = self.encode_text(queries)
     def knows(text): return len(self.unknown(text)) < len(tokenize(text))
     ways = [self.model.ways(q, knows) for q in queries]
-    return Asked(heard, ways, [self.encode_text(all_leaves(w[1:])) if len(w) > 1 else None for w in ways])
+    return Asked(heard, ways, self.model.encode_parts(ways, self.encode_text))
 
 # %% ../nbs/64_search.ipynb #c19a
 def _at_least_one(top):
@@ -350,17 +350,9 @@ def _at_least_one(top):
 
 @patch
 def _scores(self:Searcher, video, asked):
-    """Scores of all moments (Q, M); in alignment's space the sentences whose moments are asked for, None where there are two;
-    what `MS2D.relate` says of those that point, by number"""
+    "As `MS2D.relate` gives them"
     logits = torch.cat([m.logits for m in self.model.score_moments(video.seen, asked.heard)], 1)
-    aims = [None]*len(logits) if asked.heard.sentence is None else [*asked.heard.sentence]
-    pointing = {}
-    for q,(ways,parts) in enumerate(zip(asked.ways, asked.parts)):
-        if parts is None: continue
-        logits[q],*pointing[q] = self.model.relate(ways, video.seen, parts, video.order, logits[q])
-        aim = ways[int(pointing[q][0][:,logits[q].argmax()].argmax())].aim
-        if aim != ways[0].text: aims[q] = parts.sentence[all_leaves(ways[1:]).index(aim)] if aim else None
-    return logits, aims, pointing
+    return self.model.relate(asked.ways, asked.parts, video.seen, asked.heard, video.order, logits)
 
 @patch
 def _find(self:Searcher, video, asked, top):

@@ -23,7 +23,7 @@ LEFT_OUT = {
     'ends on feature rows': dict(refine=False),
     'moments that point at others': dict(relations='none'),
     'mean sentence taken off': dict(mean_text=0.)}
-AFTER = ('expected_iou', 'refine', 'relations')                                   # change nothing that validation videos choose
+AFTER = ('expected_iou', 'refine', 'relations')                      # change nothing that validation videos choose
 
 def _without(run, name, value):
     "A copy of the model with one switch changed, and what depends on it measured again"
