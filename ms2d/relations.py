@@ -51,14 +51,17 @@ def __str__(self:Reading):
 
 # %% ../nbs/35_relations.ipynb #r09
 _BE = 'is are was were am be been has have had did does gets got goes went gone shown seen made done given taken told'
-_DO = ('talk play sing dance stand walk run drive watch compete perform fight cook show make take put sit speak jump ride eat '
-       'drink throw catch hold open close look work go come do get give use kick hit cut mix wash paint write read swim climb '
-       'move turn explain discuss describe prepare interview wrestle exercise practice argue laugh cry pour stir shoot race')
+_DO = ('talk play sing dance stand walk run drive watch compete perform fight cook show make take put sit speak '
+       'jump ride eat drink throw catch hold open close look work go come do get give use kick hit cut mix wash '
+       'paint write read swim climb move turn explain discuss describe prepare interview wrestle exercise '
+       'practice argue laugh cry pour stir shoot race')
 _EVENT = ('video clip footage scene show game match episode commercial performance interview song race fight concert '
           'trailer movie film cartoon tutorial demonstration competition conversation advertisement speech review')
-_THING = 'thing king ring string spring wing morning evening building ceiling something nothing anything everything clothing'
-_LEADS = ('a an the this that these those his her their its my your our some any no every each another two three four five six '
-          'seven eight nine ten several many few both other of in on at with by for from to into onto') # a noun comes after these
+_THING = ('thing king ring string spring wing morning evening building ceiling something nothing anything everything '
+          'clothing')
+# a noun comes after these
+_LEADS = ('a an the this that these those his her their its my your our some any no every each another two three '
+          'four five six seven eight nine ten several many few both other of in on at with by for from to into onto')
 _BE, _DO, _EVENT, _THING, _LEADS = (frozenset(words.split()) for words in (_BE, _DO, _EVENT, _THING, _LEADS))
 
 def _words(text): return re.findall(r"[^\W_]+(?:'[^\W_]+)?", text.lower())
@@ -82,8 +85,8 @@ def _is_event(text):
 # %% ../nbs/35_relations.ipynb #r12
 _PART = (r'(?: (?:the|a) (?:part|moment|scene|point|time|segment|clip|shot|bit)s? '
          r'(?:where|when|in which|at which|that|of|with|showing))')
-_SUBJECT = (r'(?:a|an|the|he|she|they|it|we|you|i|his|her|their|its|this|that|there|some|someone|somebody|people|person|two|'
-            r'three|four|several|many|another|one|both|men|women|children|kids)\b')
+_SUBJECT = (r'(?:a|an|the|he|she|they|it|we|you|i|his|her|their|its|this|that|there|some|someone|somebody|people|'
+            r'person|two|three|four|several|many|another|one|both|men|women|children|kids)\b')
 _AND = r'(?:, )?(?:and |but |who |which |it |he |she |they |that is |is |are )?'
 _IS = r'(?:, )?(?:and |which |that )?(?:is |are )?(?:immediately |directly |closely )?'
 _FORMS = {'then': rf'{_AND}(?:then|afterwards?|after that|after which|thereafter|subsequently)(?: is| are)?(?: ,)?'
@@ -105,7 +108,8 @@ _SURE = re.compile(r'prior|subsequent|soon|whilst|same time|^, |and then|afterwa
 # %% ../nbs/35_relations.ipynb #r14
 _SOON = re.compile(r'(?:,? ?\b(?:right|just|shortly|soon|immediately|directly|straight|some time|sometime|long'
                    r'|a (?:moment|while|bit|little)|(?:which |that )is'
-                   r'|(?:which |that |and )?(?:comes?|happens?|occurs?|takes place)(?: right| just| shortly)?))?(?: ,)?$', re.I)
+                   r'|(?:which |that |and )?(?:comes?|happens?|occurs?|takes place)(?: right| just| shortly)?))?'
+                   r'(?: ,)?$', re.I)
 _LEAD = re.compile(r'^(?:first|at first|initially|to begin(?: with)?)(?: ,)? ', re.I)
 
 def _tidy(text):
@@ -129,7 +133,8 @@ def _sides(kind, text, found):
     if kind != 'then' and not x: return [(x, y) for y,x in _cuts(y)]
     if kind in ('after', 'before'): return [(_tidy(_SOON.sub('', x)), y)]
     if kind == 'while': return [(x, y)]
-    begin,comma,subject = x.rpartition(' , ')              # "she sings, the man then sits": he is the subject of what follows
+    # "she sings, the man then sits": he is the subject of what follows
+    begin,comma,subject = x.rpartition(' , ')
     if comma and _is_event(begin) and not _is_event(subject): x,y = begin,f'{subject} {y}'
     return [(_LEAD.sub('', x), y)]
 
@@ -156,8 +161,8 @@ def _with_subject(clause, other):
 def _relation(kind, found, y):
     "The relation that a connective means; 'not after' is before, 'when Y is over' is after"
     if found['not']: return dict(after='before', before='after').get(kind, kind)
-    over = kind == 'while' and found[0].lower() == 'when' and re.search(r'(?:finish\w*|done|over|ends?|ended)$', y, re.I)
-    return 'after' if over else kind
+    when = kind == 'while' and found[0].lower() == 'when'
+    return 'after' if when and re.search(r'(?:finish\w*|done|over|ends?|ended)$', y, re.I) else kind
 
 def _joined(text):
     "What a sentence that names two moments may mean: (relation, texts, 0)"
@@ -279,7 +284,8 @@ class Order:
 
 def _first_so_many(weights, order, count):
     "Log of the sum of the first `count` weights in an order (M,)"
-    best = weights.max()                                                    # doubles hold what is 300 powers of ten less likely
+    # doubles hold what is 300 powers of ten less likely than the best
+    best = weights.max()
     total = (weights - best).exp()[order].cumsum(0)
     return (torch.cat([total.new_zeros(1), total])[count].log() + best).clamp(min=NEVER)
 
@@ -325,7 +331,7 @@ def then(self:Order,
     for xy,a,b in zip(self.cells, a, b):
         a = _by_length(a, xy)
         b = _by_length(b, xy)
-        for k,first in enumerate(a):                                        # moments of k + 1 clips, by where they begin
+        for k,first in enumerate(a):                                       # moments of k + 1 clips, by where they begin
             n = len(first)
             total = torch.zeros_like(first)
             for j in range(k): total.addcmul_(a[j][:n], b[k-1-j][j+1:j+1+n])
@@ -418,5 +424,6 @@ def pointing_moments(
         return further + [(reading.parts[1], k) for k in _best_of(*pointing, places[reading.kind])]
     if reading.n == 1: return further + [(reading.parts[0], k) for k in _best_of(x, after(cell))]
     others = []
-    for more in reversed(order._earlier(x, max(0, reading.n - 2))): others += _best_of(x + more, before(others[-1] if others else cell))
+    for more in reversed(order._earlier(x, max(0, reading.n - 2))):
+        others += _best_of(x + more, before(others[-1] if others else cell))
     return further + [(reading.parts[0], k) for k in others]
