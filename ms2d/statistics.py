@@ -153,7 +153,7 @@ def _pointing_row(predictions, others, samples, iou):
     row = dict(queries=len(samples), read=float(hits(predictions, samples).mean()))
     for name,p in others.items():
         some = [s for s in samples if s.qid in p]
-        row[name] = float(hits(p, some).mean()) if some else float('nan')
+        row[name] = float(hits(p, some).mean()) if some else None       # JSON has no NaN
     whole = hits(others['as a whole'], samples)
     mean,low,high = paired_bootstrap(hits(predictions, samples), whole, [s.vid for s in samples])
     return row | dict(difference=float(mean), low=float(low), high=float(high))
