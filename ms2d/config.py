@@ -17,37 +17,38 @@ from .relations import RELATIONS
 from .world import make_world
 
 # %% ../nbs/40_config.ipynb #c11
-_NAMES = ('poster', 'ridge', 'align', 'ms2d', 'supervised')
+_NAMES = ('poster', 'mended', 'ridge', 'align', 'ms2d', 'supervised')
 _VALUES = dict(
-    #                    poster    ridge      align      ms2d       supervised
-    components       = (0,        256,       0,         256,       256),
-    align            = (False,    True,      True,      True,      True),
-    ridge            = (False,    True,      False,     False,     False),
-    heads            = (1,        1,         1,         8,         8),
-    align_dim        = (256,      256,       256,       128,       128),
-    mean_text        = (0.0,      0.9,       0.0,       0.9,       0.6),
-    cca              = (False,    False,     False,     True,      False),
+    #                    poster    mended     ridge      align      ms2d       supervised
+    components       = (0,        256,       256,       0,         256,       256),
+    align            = (False,    False,     True,      True,      True,      True),
+    ridge            = (False,    False,     True,      False,     False,     False),
+    heads            = (1,        1,         1,         1,         8,         8),
+    align_dim        = (256,      256,       256,       256,       128,       128),
+    mean_text        = (0.0,      0.0,       0.9,       0.0,       0.9,       0.6),
+    cca              = (False,    False,     False,     False,     True,      False),
 )
 
 # %% ../nbs/40_config.ipynb #p2
 _VALUES |= dict(
-    #                    poster    ridge      align      ms2d       supervised
-    maps             = (True,     False,     False,     False,     True),
-    longest          = (0,        16,        16,        16,        16),
-    labels           = ('share',  'mixed',   'mixed',   'mixed',   'iou'),
-    nll_weight       = (1.0,      0.0,       0.0,       0.2,       0.0),
-    caption_from     = ('fused',  'visual',  'visual',  'visual',  'visual'),
-    random_proposals = (0.0,      0.0,       0.0,       0.5,       0.0),
-    word_mask_prob   = (0.0,      0.0,       0.0,       0.5,       0.0),
-    label_warmup     = (0.0,      0.0,       0.0,       0.3,       0.0),
-    idf_weights      = (False,    True,      True,      True,      True),
-    em_weights       = (False,    False,     False,     True,      False),
-    centre_logits    = (False,    True,      True,      True,      True),
-    calibrate        = (False,    True,      False,     True,      False),
-    wiener           = (False,    True,      False,     True,      False),
-    expected_iou     = (False,    True,      False,     True,      False),
-    refine           = (False,    True,      False,     True,      False),
-    relations        = ('none',   'order',   'none',    'order',   'none'),
+    #                    poster    mended     ridge      align      ms2d       supervised
+    captioner        = ('lstm',   'words',   'none',    'none',    'words',   'none'),
+    maps             = (True,     True,      False,     False,     False,     True),
+    longest          = (0,        16,        16,        16,        16,        16),
+    labels           = ('share',  'mixed',   'mixed',   'mixed',   'mixed',   'iou'),
+    nll_weight       = (1.0,      0.2,       0.0,       0.0,       0.2,       0.0),
+    caption_from     = ('fused',  'visual',  'visual',  'visual',  'visual',  'visual'),
+    random_proposals = (0.0,      0.5,       0.0,       0.0,       0.5,       0.0),
+    word_mask_prob   = (0.0,      0.0,       0.0,       0.0,       0.5,       0.0),
+    label_warmup     = (0.0,      0.0,       0.0,       0.0,       0.3,       0.0),
+    idf_weights      = (False,    True,      True,      True,      True,      True),
+    em_weights       = (False,    False,     False,     False,     True,      False),
+    centre_logits    = (False,    True,      True,      True,      True,      True),
+    calibrate        = (False,    True,      True,      False,     True,      False),
+    wiener           = (False,    True,      True,      False,     True,      False),
+    expected_iou     = (False,    True,      True,      False,     True,      False),
+    refine           = (False,    True,      True,      False,     True,      False),
+    relations        = ('none',   'order',   'order',   'none',    'order',   'none'),
 )
 PRESETS = {}
 for k,name in enumerate(_NAMES): PRESETS[name] = {field: row[k] for field,row in _VALUES.items()}
@@ -101,7 +102,7 @@ class _Contrast(_Size):
     align: bool|None = None # alignment loss, and its span score in the cell's score
     ridge: bool|None = None # alignment is one regression from sentence to mean clip, in closed form: nothing is trained
     heads: int|None = None # H, alignments side by side, whose scores are averaged
-    align_dim: int|None = None # width of alignment's common space, of each head
+    align_dim: int|None = None # width of the space of clips and sentences, of each head
     mean_text: float|None = None # beta, share of the mean sentence that comes off; with `calibrate` at most
     cca: bool|None = None # one more head, measured from the moments that were found; reads no time
 
@@ -109,15 +110,16 @@ class _Contrast(_Size):
 @dataclass
 class Method(_Contrast):
     "What is learned, and how; `None` means: as the preset says"
-    maps: bool|None = None # maps, captioner and pseudo labels
-    labels: str|None = None # pseudo labels: 'share' (poster), 'mixed' (NLL and alignment) or 'iou' (READS TIMES)
+    captioner: str|None = None # who rebuilds sentences: 'lstm' (poster, from K candidates), 'words' (from all moments), 'none'
+    maps: bool|None = None # the network over the maps, trained on pseudo labels
+    labels: str|None = None # pseudo labels: 'share' (poster), 'mixed' (NLL and span score) or 'iou' (READS TIMES)
     nll_weight: float|None = None # weight of the NLL in 'mixed' labels
-    caption_from: str|None = None # what the captioner sees of a candidate: 'visual' or 'fused'
+    caption_from: str|None = None # lstm: what it sees of a candidate, 'visual' or 'fused'
     random_proposals: float|None = None # share of random candidates at first, falling to 0
-    word_mask_prob: float|None = None # probability that a word is hidden from the captioner's reader
+    word_mask_prob: float|None = None # lstm: probability that a word is hidden from it
     label_warmup: float|None = None # share of the map stage before the labels count
     idf_weights: bool|None = None # weigh words by idf in captions and labels
-    em_weights: bool|None = None # weigh candidates by their posterior in L_rec
+    em_weights: bool|None = None # lstm: weigh candidates by their posterior in L_rec
     centre_logits: bool|None = None # RG-BCE compares the candidates of a query with each other
     calibrate: bool|None = None # let validation videos weigh length and mean sentence; reads no time
     wiener: bool|None = None # filter clip scores by what own videos have more than foreign ones; reads no time
@@ -130,7 +132,7 @@ class Method(_Contrast):
 class Config(Method):
     "What to run: data, method, budget and machine"
     nms: float = .45 # temporal IoU above which a worse span is suppressed
-    epochs: int = 12 # of `updates` updates each
+    epochs: int = 12 # of `updates` updates each; where a scorer comes first, the maps get half as many more
     minutes: float = 0. # wall-clock budget of training, 0: none; whichever ends first
     updates: int = 50 # updates an epoch
     batch_size: int = 64 # queries in an update of alignment
@@ -198,6 +200,7 @@ def check(self:Config)->None:
     "Raise a readable error for a value that cannot be right"
     Data.check(self)
     self.choose(preset=PRESETS, labels=(None, 'share', 'mixed', 'iou'), caption_from=(None, 'visual', 'fused'))
+    self.choose(captioner=(None, 'lstm', 'words', 'none'))
     self.choose(relations=(None, *RELATIONS))
     self.choose(accelerator=('auto', 'cpu', 'gpu', 'cuda', 'mps', 'tpu'), precision=PRECISIONS)
     self.between(**RANGES)
@@ -214,19 +217,39 @@ def check(self:Config)->None:
     self._check_folds()
 
 # %% ../nbs/40_config.ipynb #c18
+@patch(as_prop=True)
+def scorer(self:Config)->str: # 'alignment', 'captioner' or '', nothing
+    "What scores clips"
+    return 'alignment' if self.align else 'captioner' if self.captioner == 'words' else ''
+
+@patch(as_prop=True)
+def rounds(self:Config)->int:
+    "Epochs of both stages together"
+    return self.epochs + -(-self.epochs//2) if self.scorer and self.maps else self.epochs
+
+@patch
+def _fits_together(self:Config)->None:
+    "Raise a readable error where one part needs another that is not there"
+    for name in ('ridge', 'cca'):
+        if getattr(self, name) and not self.align: raise ValueError(f"{name} needs align: it is a part of it")
+    for name in ('calibrate', 'wiener', 'expected_iou', 'refine'):
+        if getattr(self, name) and not self.scorer:
+            raise ValueError(f"{name} needs align or captioner='words': it goes by scores of clips")
+    if self.maps and self.labels != 'iou' and self.captioner == 'none':
+        raise ValueError("maps=True needs a captioner, 'lstm' or 'words': pseudo labels come from it")
+    if not (self.scorer or self.maps):
+        raise ValueError("align=False, maps=False and no captioner='words' leave nothing to train")
+
 @patch
 def resolved(self:Config)->Config: # every field but `fold` has a value
     "Fill in what the preset decides"
     preset = {k: v for k,v in PRESETS[self.preset].items() if getattr(self, k) is None}
     folder = 'train' if self.dataset == 'world' else self.dataset
     cfg = dataclasses.replace(self, **preset, out=self.out or f"reports/{folder}")
-    for name in ('ridge', 'cca', 'calibrate', 'wiener', 'expected_iou', 'refine'):
-        if getattr(cfg, name) and not cfg.align:
-            raise ValueError(f"{name} needs align: it goes by alignment's scores")
+    cfg._fits_together()
     if not cfg.expected_iou:                                             # relations go by the sharpness that it measures
         if self.relations in ('order', 'all'): raise ValueError(f"relations={self.relations} needs expected_iou")
         cfg.relations = 'none'
-    if not (cfg.align or cfg.maps): raise ValueError("align=False and maps=False leave nothing to train")
     return cfg
 
 # %% ../nbs/40_config.ipynb #p13

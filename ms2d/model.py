@@ -16,9 +16,10 @@ from .caption import Captioner, log_likelihood
 from .evaluator import candidate_nll, mixed_cost, share_labels, standard_labels
 from .loss import iou_labels, reconstruction_loss, rg_bce
 from .alignment import info_nce, span_scores
-from .heads import Alignment, video_text_score
+from .heads import Alignment, Scorer, video_text_score
 from .calibration import expected_iou, wiener_filter
 from .ranking import refine_ends
+from .word_captioner import marginal_loss, moment_words, sentence_log_likelihood, WordCaptioner
 from .relations import all_leaves, Order, readable, reading_weights
 from .config import Config
 from .corpus import Corpus
@@ -28,18 +29,19 @@ class VideoEncoding(typing.NamedTuple):
     "What is known of one scale of a video before a sentence is heard"
     xy: Tensor # cells (M, 2)
     near: Tensor|None # neighbours of the cells (M, 9)
-    clips: Tensor|None # unit vectors of alignment's space (B, N_j, (H+1)*align_dim)
+    clips: Tensor|None # as the scorer keeps them (B, N_j, c): unit vectors of alignment, or the captioner's
     visual: Tensor|None # the 2D map (B, M, d_v)
+    said: Tensor|None # what the word captioner may say of clips (B, N_j, align_dim+1), for pseudo labels
     reference: float # clips that a video of training has at this scale
 
     def take(self, some:slice)->'VideoEncoding':
         "Some of the videos"
-        parts = {k: x if x is None else x[some] for k,x in dict(clips=self.clips, visual=self.visual).items()}
-        return self._replace(**parts)
+        parts = {k: getattr(self, k) for k in ('clips', 'visual', 'said')}
+        return self._replace(**{k: x if x is None else x[some] for k,x in parts.items()})
 
 class TextEncoding(typing.NamedTuple):
     "What is known of a sentence before a video is seen"
-    sentence: Tensor|None # unit vector of alignment's space (B, (H+1)*align_dim)
+    sentence: Tensor|None # as the scorer keeps it (B, d): a unit vector of alignment, or weights of words
     state: Tensor|None # f^T (B, d_T)
 
 class ScaleOutput(typing.NamedTuple):
@@ -48,16 +50,17 @@ class ScaleOutput(typing.NamedTuple):
     alignment: Tensor|None # closed-form span score (B, M)
     visual: Tensor|None # map that has not read the sentence (B, M, d_v)
     fused: Tensor|None # map that has (B, M, d_v)
+    said: Tensor|None # as in `VideoEncoding`
 
 class Candidates(typing.NamedTuple):
     "The selected cells of all scales, scale after scale: C of them"
     cell: Tensor # index into all cells of all scales (B, C)
     logits: Tensor # (B, C)
     alignment: Tensor|None # (B, C)
-    logp: Tensor # log P of every word (B, C, L+1)
+    logp: Tensor # log P of every word (B, C, L); lstm: of the end as well (B, C, L+1)
     nll: Tensor # (B, C)
     labels: Tensor # y (B, C)
-    weight: Tensor # weights of the words (B, L+1)
+    weight: Tensor # weights of the words, as long as `logp` has words
     k: list # how many candidates each scale gave
 
 # %% ../nbs/42_model.ipynb #c34
@@ -83,6 +86,7 @@ class MS2D(nn.Module):
         # a regression is one head and predicts whole clips
         dim,heads = (self.norm.width, 1) if cfg.ridge else (cfg.align_dim, cfg.heads)
         if cfg.align: self.alignment = Alignment(self.norm.width, reads, dim, heads)
+        if cfg.captioner == 'words': self.word_captioner = WordCaptioner(self.norm.width, weights[:spoken], cfg.align_dim)
         if cfg.maps: self._map_parts()
 
 # %% ../nbs/42_model.ipynb #r5
@@ -105,15 +109,34 @@ def _map_parts(self:MS2D):
     cfg = self.cfg
     self.encoder = SentenceEncoder(self.words, cfg.dim)
     self.network = MapNetwork(self.norm.width, cfg.dim, cfg.dim, cfg.layers)
-    self.captioner = Captioner(self.spoken, cfg.dim, cfg.dim)
+    if cfg.captioner == 'lstm': self.captioner = Captioner(self.spoken, cfg.dim, cfg.dim)
+
+@patch(as_prop=True)
+def reads_maps(self:MS2D)->bool:
+    "Does the network over the maps have a say? It is not run where validation videos gave it none"
+    return self.cfg.maps and (not self.cfg.scorer or bool(self.network.share))
+
+@patch(as_prop=True)
+def scorer(self:MS2D)->Scorer|None:
+    "What scores clips; None: only the maps know"
+    return getattr(self, 'word_captioner' if self.cfg.scorer == 'captioner' else 'alignment', None)
 
 # %% ../nbs/42_model.ipynb #c35
+@patch
+def word_bag(self:MS2D,
+    tokens:Tensor, # words (B, L)
+)->Tensor: # weights of the captioner's words (B, W)
+    "What the word captioner reads of a sentence: the root of the idf of each word that it can say"
+    weight = self.idf[tokens].sqrt()*(tokens < self.spoken)
+    return weight.new_zeros(len(tokens), self.spoken).scatter_add(1, tokens.clamp(max=self.spoken-1), weight)
+
 @patch
 def bag(self:MS2D,
     tokens:Tensor, # words (B, L)
     vector:Tensor|None=None, # of a sentence encoder (B, d_s); not read by a model that reads words
-)->Tensor: # (B, d), or (B, d_s)
-    "What alignment reads of a sentence: the weighted mean of its word vectors, or a sentence encoder's vector"
+)->Tensor: # (B, d), (B, d_s) or (B, W)
+    "What the scorer reads: the weighted mean of word vectors, a sentence encoder's vector, or weights of words"
+    if self.cfg.scorer == 'captioner': return self.word_bag(tokens)
     if len(self.text_mean): return (vector - self.text_mean)/self.text_scale
     # the square root: idf itself lets one rare word, often a slip of the annotator, speak for the whole sentence
     return weighted_mean(self.words(tokens), self.idf[tokens].sqrt())
@@ -125,8 +148,8 @@ def encode_text(self:MS2D,
     vector:Tensor|None=None, # as for `bag`
 )->TextEncoding:
     "All that does not depend on the video"
-    sentence = self.alignment.sentence(self.bag(tokens, vector)) if self.cfg.align else None
-    state = self.encoder(tokens, lengths)[0] if self.cfg.maps else None
+    sentence = self.scorer.sentence(self.bag(tokens, vector)) if self.scorer else None
+    state = self.encoder(tokens, lengths)[0] if self.reads_maps else None
     return TextEncoding(sentence, state)
 
 # %% ../nbs/42_model.ipynb #c93
@@ -142,21 +165,22 @@ def encode_video(self:MS2D,
         n = v.shape[1]
         longest = self.cfg.longest if j < len(clips)-1 else 0
         xy = proposals(n, longest)
-        unit = self.alignment.clips(v) if self.cfg.align else None
-        near = neighbours(xy).to(v.device) if self.cfg.maps else None
-        visual = self.network.encode_video(v, longest) if self.cfg.maps else None
-        seen.append(VideoEncoding(xy, near, unit, visual, n/times))
+        scored = self.scorer.clips(v) if self.scorer else None
+        near = neighbours(xy).to(v.device) if self.reads_maps else None
+        visual = self.network.encode_video(v, longest) if self.reads_maps else None
+        said = self.word_captioner.clips(v) if self.cfg.maps and self.cfg.captioner == 'words' else None
+        seen.append(VideoEncoding(xy, near, scored, visual, said, n/times))
     return seen
 
 # %% ../nbs/42_model.ipynb #w1
 @patch
 def clip_scores(self:MS2D,
-    clips:Tensor, # unit vectors of alignment's space (B, N, (H+1)*align_dim), or (1, N, (H+1)*align_dim)
-    sentence:Tensor, # (B, (H+1)*align_dim)
+    clips:Tensor, # as the scorer keeps them (B, N, c), or (1, N, c)
+    sentence:Tensor, # as it keeps sentences (B, d)
     times:float=1., # how many videos of training this one is long
 )->Tensor: # s (B, N)
     "What sentences say of clips, filtered where the model is"
-    s = self.alignment.agree(clips, sentence)
+    s = self.scorer.agree(clips, sentence)
     return wiener_filter(s, self.wiener, times) if self.cfg.wiener else s
 
 # %% ../nbs/42_model.ipynb #r9
@@ -170,16 +194,17 @@ def score_moments(self:MS2D,
     p = float(self.length_exponent)
     for s in seen:
         a = None
-        if self.cfg.align:
+        if self.scorer:
             clip_scores = self.clip_scores(s.clips, heard.sentence, s.clips.shape[1]/s.reference)
             a = span_scores(clip_scores, s.xy, s.reference, p)
-        if not self.cfg.maps:
-            maps.append(ScaleOutput(a, a, None, None))
+        if not self.reads_maps:
+            logits = self.network.gain*a if self.cfg.maps else a
+            maps.append(ScaleOutput(logits, a, None, None, s.said))
             continue
-        # the map learns what alignment does not know; alignment's own loss has trained it before
+        # the map learns what the scorer does not know; its own loss has trained it before
         a = a if a is None else a.detach()
         logits,fused = self.network(s.visual, heard.state, s.near, a)
-        maps.append(ScaleOutput(logits, a, s.visual, fused))
+        maps.append(ScaleOutput(logits, a, s.visual, fused, s.said))
     return maps
 
 # %% ../nbs/42_model.ipynb #r10
@@ -221,6 +246,9 @@ def build(
     vectors = corpus.queries['train'].vector
     model = MS2D(cfg, len(corpus.norm.mean), corpus.weights, corpus.known, corpus.spoken, vectors.shape[1])
     model.idf.copy_(corpus.idf)
+    if cfg.captioner == 'words':
+        said = corpus.queries['train'].tokens
+        model.word_captioner.begin(torch.bincount(said[said > UNK], minlength=len(corpus.idf))[:corpus.spoken].float())
     if vectors.shape[1]:
         model.text_mean.copy_(vectors.mean(0))
         model.text_scale.copy_((vectors - vectors.mean(0)).std().clamp(min=1e-6))
@@ -341,18 +369,18 @@ def fine(self:MS2D,
     duration:float, # s
     rate:float=0., # rows per second; 0: they tile the duration
     most:int=256, # rows of as much video as the longest of training
-)->Tensor: # unit vectors of alignment's space (R, (H+1)*align_dim), R <= T
+)->Tensor: # as the scorer keeps clips (R, c), R <= T
     "The rows of a video as `refine` reads them"
     n = min(len(rows), math.ceil(most*max(1., duration/float(self.horizon))))
     with torch.no_grad():
-        return self.alignment.clips(self.norm(torch.from_numpy(pool_clips(rows, n, duration, rate))))
+        return self.scorer.clips(self.norm(torch.from_numpy(pool_clips(rows, n, duration, rate))))
 
 # %% ../nbs/42_model.ipynb #r17
 @patch
 def refine(self:MS2D,
     moments:np.ndarray, # start and end in s, and whatever else is known of them (n, k)
-    fine:Tensor, # of their video, from `fine` (R, (H+1)*align_dim)
-    sentence:Tensor, # what was asked, from `encode_text` ((H+1)*align_dim,)
+    fine:Tensor, # of their video, from `fine` (R, c)
+    sentence:Tensor, # what was asked, from `encode_text` (d,)
     duration:float, # of the video, s
     clip:float, # length of a clip of the finest scale, s: no end moves further than that, or one row
 )->np.ndarray: # (n, k)
@@ -361,7 +389,7 @@ def refine(self:MS2D,
     if clip*rate < 1: return moments                                # rows longer than clips know no better
     in_rows = torch.from_numpy(moments[:,:2])*rate
     with torch.no_grad():
-        score = self.alignment.agree(fine[None], sentence[None])[0]
+        score = self.scorer.agree(fine[None], sentence[None])[0]
         ends = refine_ends(score, in_rows, clip*rate, float(self.length_exponent))
     return np.column_stack([ends.double().numpy()/rate, moments[:,2:]])
 
@@ -376,6 +404,29 @@ def align_loss(self:MS2D,
     sentences = self.alignment.sentence(self.bag(batch['tokens'], batch['vector']))
     match = video_text_score(gather(clips), gather(sentences), self.alignment.log_scale)
     return info_nce(match, gather(batch['video']))
+
+@patch
+def word_loss(self:MS2D,
+    batch:dict, # from `Corpus.batch`
+)->Tensor: # L_rec, scalar
+    "How badly videos explain the words of their sentences, on the moments of the middle scale"
+    tokens = batch['tokens']
+    clips = self.word_captioner.clips(batch['clips'][self.middle].float())
+    own = self.word_captioner.own_words(clips, tokens.clamp(max=self.spoken-1))
+    inside = moment_words(own, self.proposals[self.middle].to(own.device))
+    weight = self.idf[tokens].sqrt()*(tokens < self.spoken)
+    return marginal_loss(sentence_log_likelihood(inside, weight))
+
+@patch
+def clip_losses(self:MS2D,
+    batch:dict, # from `Corpus.batch`
+    gather:callable=lambda x: x, # as for `align_loss`
+)->dict: # align and rec, scalars, as far as the model has them
+    "What the first stage minimises"
+    losses = {}
+    if self.cfg.align: losses['align'] = self.align_loss(batch, gather)
+    if self.cfg.captioner == 'words': losses['rec'] = self.word_loss(batch)
+    return losses
 
 # %% ../nbs/42_model.ipynb #r20
 @patch
@@ -392,7 +443,7 @@ def word_weight(self:MS2D,
 # %% ../nbs/42_model.ipynb #c40
 @patch
 def _labels(self:MS2D, nll, a, k):
-    "Pseudo labels of candidates: shares of the NLL scale by scale, or what NLL and alignment say together"
+    "Pseudo labels of candidates: shares of the NLL scale by scale, or what NLL and span scores say together"
     cfg = self.cfg
     if cfg.labels == 'share':
         return torch.cat([share_labels(part, cfg.l_min, cfg.l_max) for part in nll.split(k, 1)], 1)
@@ -404,6 +455,17 @@ def _gathered(maps, name, chosen):
     for m,c in zip(maps, chosen):
         x = getattr(m, name)
         parts.append(x.gather(1, c if x.dim() == 2 else c[...,None].expand(-1, -1, x.shape[-1])))
+    return torch.cat(parts, 1)
+
+@patch
+def _log_words(self:MS2D, maps, chosen, said, word_mask_prob):
+    "log P of the words of the sentences in the chosen cells (B, C, L), or with the end (B, C, L+1)"
+    if self.cfg.captioner == 'lstm':
+        return log_likelihood(self.captioner, _gathered(maps, self.cfg.caption_from, chosen), said, word_mask_prob)
+    parts = []
+    for m,c,xy in zip(maps, chosen, self.proposals):
+        inside = moment_words(self.word_captioner.own_words(m.said, said), xy.to(said.device))
+        parts.append(inside.gather(1, c[...,None].expand(-1, -1, said.shape[1])))
     return torch.cat(parts, 1)
 
 # %% ../nbs/42_model.ipynb #r22
@@ -418,11 +480,10 @@ def candidates(self:MS2D,
     chosen = [top_k_proposals(m.logits.detach(), self.cfg.top_k, random_proposals) for m in maps]
     k = [c.shape[1] for c in chosen]
     said = tokens.where(tokens < self.spoken, UNK)
-    weight = self.word_weight(said)
-    read = _gathered(maps, self.cfg.caption_from, chosen)
-    logp = log_likelihood(self.captioner, read, said, word_mask_prob)
+    logp = self._log_words(maps, chosen, said, word_mask_prob)
+    weight = self.word_weight(said)[:,:logp.shape[2]]                            # words have no end to say
     nll = candidate_nll(logp, weight)
-    a = _gathered(maps, 'alignment', chosen) if self.cfg.align else None
+    a = _gathered(maps, 'alignment', chosen) if self.scorer else None
     first = np.cumsum([0] + [len(xy) for xy in self.proposals])[:-1]
     cell = torch.cat([c + int(f) for c,f in zip(chosen, first)], 1)
     return Candidates(cell, _gathered(maps, 'logits', chosen), a, logp, nll, self._labels(nll, a, k), weight, k)
@@ -440,5 +501,6 @@ def map_loss(self:MS2D,
         labels = iou_labels(self.cell_spans(batch['duration']), batch['moment'])
         return dict(bce=rg_bce(torch.cat([m.logits for m in maps], 1), labels))
     c = self.candidates(maps, batch['tokens'], random_proposals, self.cfg.word_mask_prob)
-    rec = reconstruction_loss(c.logp, c.weight, self.cfg.em_weights, temperature=.1)
-    return dict(rec=rec, bce=rg_bce(c.logits, c.labels, self.cfg.centre_logits)*labels)
+    losses = dict(bce=rg_bce(c.logits, c.labels, self.cfg.centre_logits)*labels)
+    if self.cfg.captioner == 'words': return losses                              # its own loss has trained it before
+    return dict(rec=reconstruction_loss(c.logp, c.weight, self.cfg.em_weights, temperature=.1), **losses)

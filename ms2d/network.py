@@ -53,7 +53,7 @@ class MapNetwork(nn.Module):
         text_dim:int, # d_T, width of the sentence vector
         dim:int=128, # d_v
         layers:int=2, # convolutions over the map; 0: moments do not see each other
-        gain:float=4., # gamma, weight of alignment's span score in the logit
+        gain:float=4., # gamma, weight of the span score in the logit
     ):
         super().__init__()
         self.gain = gain
@@ -63,6 +63,7 @@ class MapNetwork(nn.Module):
         self.score = nn.Linear(dim, 1)
         nn.init.zeros_(self.score.weight)
         nn.init.zeros_(self.score.bias)
+        self.register_buffer('share', torch.ones(()))        # sigma, how much of what it learned counts beside the span score
 
 # %% ../nbs/22_network.ipynb #c13a
 @patch
@@ -83,7 +84,7 @@ def forward(self:MapNetwork,
     fused = self.fusion(visual, t)
     for conv in self.relations: fused = fused + F.relu(conv(fused, near))
     logits = self.score(fused).squeeze(-1)
-    return logits if alignment is None else logits + self.gain*alignment, fused
+    return logits if alignment is None else self.share*logits + self.gain*alignment, fused
 
 # %% ../nbs/22_network.ipynb #c18
 def top_k_proposals(

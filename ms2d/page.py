@@ -17,6 +17,7 @@ from fastcore.basics import patch
 from .extraction import find_videos
 from .moments import cut, film_strip, world_films
 from .retrieval import Retriever
+from .explained import in_words
 from .words import tokenize
 from .core import Parameters, cause, label, project_root
 from .video import Video
@@ -186,6 +187,7 @@ def find(self:Page,
         message += f" Read as {reading}{'; '*bool(others)}{', '.join(others)}."
     if r.others and r.cfg.align and r.match_probability(path, query) < .5:
         message += " It may not happen here at all: sentences about other videos fit this one as well."
+    if told := in_words(found.attrs['words'][0]): message += f" Words in it: {told}."
     if unknown := r.unknown(query):
         message += f" Not known to the model, so not looked for: {', '.join(unknown)}."
     return dict(answers=answers, message=message)

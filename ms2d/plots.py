@@ -182,7 +182,7 @@ def draw_timeline(
 ):
     "Film strip, true and found moments, agreement of clips; returns the figure"
     sample = run.corpus.samples[split][i]
-    fig,ax = _timeline((['strip'] if frames else []) + ['spans'] + (['clips'] if run.config.align else []))
+    fig,ax = _timeline((['strip'] if frames else []) + ['spans'] + (['clips'] if run.config.scorer else []))
     if frames:
         at = (np.arange(shots) + .5)*sample.duration/shots
         draw_strip(ax['strip'], frames(sample.vid, at), sample.duration)
@@ -222,7 +222,7 @@ def _draw_clips(ax, run, i, split, duration):
     batch = run.corpus.batch(split, torch.tensor([i]))
     model = run.model
     clips = batch['clips'][model.middle].float()
-    with torch.no_grad(): s = model.alignment(clips, model.bag(batch['tokens'], batch['vector']))[0]
+    with torch.no_grad(): s = model.scorer(clips, model.bag(batch['tokens'], batch['vector']))[0]
     edges = np.linspace(0, duration, len(s)+1)
     ax.stairs(s, edges, fill=True, baseline=float(s.min()), color=OTHER)
     ax.set(yticks=[], ylabel='clips')

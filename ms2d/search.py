@@ -24,6 +24,7 @@ from .relations import Order, pointing_moments
 from .config import Config
 from .model import TextEncoding, MS2D
 from .checkpoint import newest_model
+from .explained import explained
 from .video import Video
 from .encoders import Encoder, open_encoder
 
@@ -59,6 +60,7 @@ class Encoded(NamedTuple):
     fine: torch.Tensor|None # its rows, from `MS2D.fine`; None where the model does not place ends on rows
     duration: float # s
     order: Order # which of its moments come before which
+    said: torch.Tensor|None # what the word captioner may say of its clips (N_1, d); None: the model has none
 
 class Asked(NamedTuple):
     "Sentences that are asked; see `Searcher.ask`"
@@ -71,6 +73,7 @@ class Answer(NamedTuple):
     moments: np.ndarray # start and end in s, score 0..1, scale; best first (n, 4)
     reading: str # how the sentence was taken apart; '': as a whole
     beside: list # the moments that point at the first: [{text, start, end}, ...], s
+    words: list # of each moment: content word -> how much more probable it makes it, nats; {} without a captioner
 
 # %% ../nbs/64_search.ipynb #c12f
 def load_model(
@@ -299,8 +302,9 @@ def _look(self:Searcher, rows, rate, duration, times):
     if not all(x.isfinite().all() for x in (*clips, *([] if fine is None else [fine]))):
         raise ValueError(f"feature rows reach {np.abs(rows).max():.0e}, too large for this model: "
                          "are they of its encoder?")
+    said = model.word_captioner.clips(clips[0])[0].detach() if self.cfg.captioner == 'words' else None
     scale = np.repeat(np.arange(len(seen)), [len(s.xy) for s in seen])
-    return Encoded(seen, where, scale, overlap, fine, duration, Order(where, [s.xy for s in seen]))
+    return Encoded(seen, where, scale, overlap, fine, duration, Order(where, [s.xy for s in seen]), said)
 
 # %% ../nbs/64_search.ipynb #c19
 @patch
@@ -362,16 +366,30 @@ def _find(self:Searcher, video, asked, top):
     def video_of(q): return None if aims[q] is None else (video.fine, aims[q], video.duration, clip)
     return best_moments(self.model, logits, video.where, video.overlap, video.scale, video_of, top), pointing
 
-# %% ../nbs/64_search.ipynb #c19b
 @patch
 def _beside(self:Searcher, video, ways, pointing, found):
-    "How a sentence was read, and the moments that point at the one that was found"
+    "How a sentence was read, the moments that point at the one that was found, and what is asked of that one"
     weights,said = pointing
     cell = int(span_iou(video.where, torch.tensor(found[:2])).argmax())
     reading = ways[int(weights[:,cell].argmax())]
     others = pointing_moments(reading, said, video.order, float(self.model.reach), cell)
     beside = [dict(text=r.text or str(r), **dict(zip(('start', 'end'), video.where[k].tolist()))) for r,k in others]
-    return '' if reading.kind == 'whole' else str(reading), beside
+    return '' if reading.kind == 'whole' else str(reading), beside, reading.aim
+
+@patch
+def _words(self:Searcher, video, query, moments):
+    "What each moment explains of a sentence"
+    if video.said is None: return [{} for _ in moments]
+    shares = moments[:,:2]/video.duration
+    return [explained(self.model, self.vocab, video.said, share, query) for share in shares]
+
+# %% ../nbs/64_search.ipynb #ex1
+@patch
+def _ready(self:Searcher, video, queries, top, duration):
+    "A video as it is asked, and what is asked"
+    _at_least_one(top)
+    asked = queries if isinstance(queries, Asked) else self.ask(queries)
+    return video if isinstance(video, Encoded) else self.encode(video, duration), asked
 
 @patch
 def explain(self:Searcher,
@@ -381,12 +399,15 @@ def explain(self:Searcher,
     duration:float=0., # of the video, s; 0: the file's own, or from the rows and their rate
 )->list[Answer]: # one a query
     "The moments of `video` that each of some sentences describes, how it was read and what pointed at the first"
-    _at_least_one(top)
-    asked = queries if isinstance(queries, Asked) else self.ask(queries)
-    video = video if isinstance(video, Encoded) else self.encode(video, duration)
+    video,asked = self._ready(video, queries, top, duration)
     found,pointing = self._find(video, asked, top)
-    def how(q): return self._beside(video, asked.ways[q], pointing[q], found[q][0]) if q in pointing else ('', [])
-    return [Answer(moments, *how(q)) for q,moments in enumerate(found)]
+    texts = [way[0].text for way in asked.ways]
+    answers = []
+    for q,moments in enumerate(found):
+        reading,beside,aim = '', [], ''
+        if q in pointing: reading,beside,aim = self._beside(video, asked.ways[q], pointing[q], moments[0])
+        answers.append(Answer(moments, reading, beside, self._words(video, aim or texts[q], moments)))
+    return answers
 
 @patch
 def answer(self:Searcher,
@@ -396,7 +417,7 @@ def answer(self:Searcher,
     duration:float=0., # of the video, s; 0: the file's own, or from the rows and their rate
 )->list: # one array (n, 4) a query: start and end in s, score 0..1, scale; best first
     "The moments of `video` that each of some sentences describes"
-    return [a.moments for a in self.explain(video, queries, top, duration)]
+    return self._find(*self._ready(video, queries, top, duration), top)[0]
 
 # %% ../nbs/64_search.ipynb #c19m
 @patch
@@ -405,12 +426,12 @@ def search(self:Searcher,
     query:str, # what to look for
     top:int=5, # moments to return
     duration:float=0., # of the video, s; 0: the file's own, or from the rows and their rate
-)->'pandas.DataFrame': # start, end (s), score (0..1), scale (0: finest); best first; `attrs`: reading and beside, see `Answer`
+)->'pandas.DataFrame': # start, end (s), score (0..1), scale (0: finest); best first; `attrs`: as in `Answer`
     "The moments of `video` that `query` describes"
     import pandas as pd
     found, = self.explain(video, [query], top, duration)
     table = pd.DataFrame(found.moments, columns=['start', 'end', 'score', 'scale']).astype(dict(scale=int))
-    table.attrs = dict(reading=found.reading, beside=found.beside)
+    table.attrs = dict(reading=found.reading, beside=found.beside, words=found.words)
     return table
 
 @patch

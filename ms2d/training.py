@@ -73,7 +73,7 @@ def _trainer(cfg, out):
     # the batches of an epoch depend on its number, also in a resumed run
     batches = dict(use_distributed_sampler=False, reload_dataloaders_every_n_epochs=1)
     machine = dict(accelerator=cfg.accelerator, devices=cfg.devices, num_nodes=nodes, precision=cfg.precision)
-    return L.Trainer(**machine, **quiet, **batches, strategy=_strategy(cfg.devices*nodes > 1), max_epochs=cfg.epochs,
+    return L.Trainer(**machine, **quiet, **batches, strategy=_strategy(cfg.devices*nodes > 1), max_epochs=cfg.rounds,
         callbacks=[LastCheckpoint(out)], plugins=[Checked()], gradient_clip_val=10., default_root_dir=out)
 
 # %% ../nbs/45_training.ipynb #c77
@@ -90,8 +90,8 @@ def _prepare(cfg, corpus, out):
     out.mkdir(parents=True, exist_ok=True)
     write_config(cfg, out/'config.json')
     if not saved: _clear(out)
-    elif saved[1]['epoch'] + 1 >= cfg.epochs:
-        print(f"{saved[0].name} is finished, {cfg.epochs} epochs: nothing to train")
+    elif saved[1]['epoch'] + 1 >= cfg.rounds:
+        print(f"{saved[0].name} is finished, {cfg.rounds} epochs: nothing to train")
     return saved, learner, trainer
 
 # %% ../nbs/45_training.ipynb #w2

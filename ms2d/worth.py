@@ -22,8 +22,9 @@ LEFT_OUT = {
     'highest expected IoU': dict(expected_iou=False),
     'ends on feature rows': dict(refine=False),
     'moments that point at others': dict(relations='none'),
+    'network over the maps': dict(maps=False),
     'mean sentence taken off': dict(mean_text=0.)}
-AFTER = ('expected_iou', 'refine', 'relations')                      # change nothing that validation videos choose
+AFTER = ('expected_iou', 'refine', 'relations', 'maps')                      # change nothing that validation videos choose
 
 def _without(run, name, value):
     "A copy of the model with one switch changed, and what depends on it measured again"
@@ -64,6 +65,7 @@ def left_out(
     for part,change in LEFT_OUT.items():
         (name,value), = change.items()
         if getattr(cfg, name) == value or cfg.maps and name not in AFTER: continue
+        if name == 'maps' and not (cfg.scorer and run.model.reads_maps): continue    # alone, or without a say
         less = _first_iou(_without(run, name, value), run.corpus, a)
         gains[part] = _gain(whole, less, [s.vid for s in a.samples])
     return gains
