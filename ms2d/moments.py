@@ -307,7 +307,7 @@ def film_of(
         heard = dict(channels=sound.codec_context.channels, hertz=sound.rate) if sound else {}
         first,drop = _first_code(file, rate)
         seconds = seconds or _claim(file, stream)
-        return Film(name or path.name, quote(name) or path.as_uri(), seconds, rate, stream.width, stream.height,
+        return Film(name or path.name, quote(name, safe='') or path.as_uri(), seconds, rate, stream.width, stream.height,
             first, drop, steady=steady, **heard)
 
 # %% ../nbs/66_moments.ipynb #c21
