@@ -290,8 +290,9 @@ def _first_code(file, rate):
     "Number of the first frame by the file's time code, and whether that is drop-frame"
     usual = list_rate(rate) in (RATES[3], RATES[7])                          # 29.97, 59.94
     for said in [*(s.metadata for s in file.streams), file.metadata]:
-        try: return frame_number(said['timecode'], rate)
-        except (KeyError, ValueError): pass                                  # none, or none that can be read
+        code = said.get('timecode', '')
+        try: return frame_number(code if usual else re.sub('[;.,]', ':', code), rate)
+        except ValueError: pass                                              # none, or none that can be read
     return 0, usual
 
 def film_of(
@@ -307,8 +308,8 @@ def film_of(
         heard = dict(channels=sound.codec_context.channels, hertz=sound.rate) if sound else {}
         first,drop = _first_code(file, rate)
         seconds = seconds or _claim(file, stream)
-        return Film(name or path.name, quote(name, safe='') or path.as_uri(), seconds, rate, stream.width, stream.height,
-            first, drop, steady=steady, **heard)
+        url = quote(name, safe='') or path.as_uri()
+        return Film(name or path.name, url, seconds, rate, stream.width, stream.height, first, drop, steady=steady, **heard)
 
 # %% ../nbs/66_moments.ipynb #c21
 def file_names(
@@ -326,7 +327,12 @@ def _films(answers, about):
     "What is known of the videos of the answers; {} if one is no file"
     videos = dict.fromkeys(m.get('video', about.get('video', '')) for a in answers for m in a['moments'])
     if not all(v and Path(v).is_file() for v in videos): return {}
-    return {v: film_of(Video(v), about.get('duration', 0.) if v == about.get('video') else 0.) for v in videos}
+    out = {}
+    for v in videos:
+        ends = [m['end'] for a in answers for m in a['moments'] if m.get('video', v) == v]
+        known = about.get('duration', 0.) if v == about.get('video') else 0.
+        out[v] = film_of(Video(v), known or Video(v).claimed or max(ends))     # some files do not say how long they are
+    return out
 
 def write_moments(
     answers:list[dict], # query, sure, unknown, reading, beside, moments: [{start, end, score, scale, clip}, ...]

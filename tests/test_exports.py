@@ -72,6 +72,12 @@ def test_the_time_code_of_a_camera(tmp_path, code, drop):
     start = re.search(r'<asset [^>]*start="([\d/]+)s"', (tmp_path/'out'/'moments.fcpxml').read_text())
     assert Fraction(start[1])==about.first/NTSC
 
+def test_a_file_that_does_not_say_how_long_it_is(tmp_path):
+    path = steady(tmp_path/'x.m4v', 25, format='m4v')
+    assert Video(path).claimed==0
+    write_found(found((1., 3.), (2., 4.)), tmp_path/'out', path)
+    assert [c[:2] for c in read_edl(tmp_path/'out'/'moments.edl', 25)]==[(25, 50), (50, 50)]
+
 def test_names_of_files_and_videos_in_several_folders(tmp_path):
     names = ['Été & "mer" 100%.mp4', '猫/x.mp4', 'b/x.mp4']
     for name in names:
