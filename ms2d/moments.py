@@ -309,7 +309,8 @@ def film_of(
         first,drop = _first_code(file, rate)
         seconds = seconds or _claim(file, stream)
         url = quote(name, safe='') or path.as_uri()
-        return Film(name or path.name, url, seconds, rate, stream.width, stream.height, first, drop, steady=steady, **heard)
+        return Film(name or path.name, url, seconds, rate, stream.width, stream.height, first, drop, steady=steady,
+            **heard)
 
 # %% ../nbs/66_moments.ipynb #c21
 def file_names(
