@@ -152,6 +152,22 @@ def test_a_typed_query_shows_the_seconds(app, page):
     page.wait_for_function("start => Math.abs(document.querySelector('video').currentTime - start) < 1.5", arg=float(found.start[1]))
     assert page.locator('[aria-current]').inner_text().split()[0]=='2'
 
+def test_what_was_found_can_be_taken_along(app, page):
+    choose(page, 'shapes')
+    page.get_by_label('What happens?').fill('red star')
+    page.get_by_role('button', name='Find').click()
+    page.locator('.files a').first.wait_for()
+    labels = page.locator('.files a').all_inner_texts()
+    assert labels==['table', 'JSON', 'subtitles', 'chapters', 'EDL', 'OpenTimelineIO', 'Final Cut']
+    page.get_by_role('button', name='cut out').click()
+    page.get_by_role('link', name='clip 5').wait_for(timeout=200_000)
+    assert page.get_by_role('button', name='cut out').count()==0
+    for label,head in [('EDL', b'TITLE: shapes'), ('OpenTimelineIO', b'{'), ('chapters', b';FFMETADATA1'), ('clip 1', b'ftyp')]:
+        with page.expect_download() as coming: page.get_by_role('link', name=label, exact=True).click()
+        name = coming.value.suggested_filename
+        assert name.startswith('moments.') or name=='red-star-1.mp4'
+        assert head in Path(coming.value.path()).read_bytes()[:50]
+
 def test_a_page_that_hears_nothing_asks_once_more_and_then_says_so(app, chromium):
     "As on a machine so busy that the kernel's first words are lost"
     page,deaf,asked = chromium.new_page(),[True],[]

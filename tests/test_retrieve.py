@@ -1,6 +1,6 @@
 "From a video file to moments as a user gets them: the workbook, what it leaves, and what it says to a mistake"
 import csv, json, re, shutil
-import numpy as np, pytest, torch
+import numpy as np, opentimelineio as otio, pytest, torch
 from ms2d.config import Config
 from ms2d.training import train
 from ms2d.video import Video
@@ -41,7 +41,9 @@ def test_video_and_sentences(asked, tmp_path):
         assert max(np.abs(x.astype(float) - y).mean() for (_,x),(_,y) in zip(have, want))<4
     vtt = (out/'moments.vtt').read_text()
     assert vtt.startswith('WEBVTT\n\n') and len(re.findall(r'^\d\d:\d\d:\d\d\.\d{3} --> \d\d:\d\d:\d\d\.\d{3}$', vtt, re.M))==4
-    assert sorted(p.name for p in out.iterdir())==sorted([*(r['clip'] for r in rows), 'moments.csv', 'moments.json', 'moments.vtt'])
+    assert sorted(p.name for p in out.iterdir())==sorted([*(r['clip'] for r in rows), *(f'moments.{x}' for x in 'csv edl fcpxml ffmeta json otio vtt'.split())])
+    line = otio.adapters.read_from_file(str(out/'moments.otio'))
+    assert [(c.name, c.source_range.duration.value) for c in line.tracks[0]]==[(r['query'], sum(1 for _ in Video(out/r['clip']).shown())) for r in rows]
 
     report = tmp_path/'report.ipynb'
     assert "'xyzzy plugh': no word is known" in said(report) and 'not known: frobnicates' in said(report)

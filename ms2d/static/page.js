@@ -29,7 +29,7 @@ const clock = t => {
 }
 
 // DRAW: each part of the state
-const draw = (model, $, find, play) => ({
+const draw = (model, $, find, play, clips) => ({
   videos() {
     const names = model.get('videos'), chosen = model.get('chosen')
     const none = make('option', {value: '', textContent: names.length ? 'Choose one …' : 'None yet: upload one', disabled: true, selected: true})
@@ -62,6 +62,13 @@ const draw = (model, $, find, play) => ({
       const pointing = a.beside.map(m => place(make('div', {className: 'beside', title: m.text}), m, i))   // what the sentence names beside it
       return [place(bar, a, i), ...pointing]
     }))
+  },
+  files() {
+    const all = model.get('files')
+    const links = all.map(f => make('a', {href: new URL(f.src, document.baseURI), download: f.name, title: f.name, textContent: f.label}))
+    const cut = make('button', {type: 'button', className: 'example', textContent: 'cut out as videos', onclick: clips})
+    const some = all.some(f => f.name.endsWith('.mp4')) ? links : [...links, cut]
+    $('.files').replaceChildren(...all.length ? ['Take along: ', ...some.flatMap((x, i) => i ? [', ', x] : [x])] : [])
   },
   progress() {
     $('.wait').hidden = !model.get('far')
@@ -145,10 +152,10 @@ function render({model, el}) {
   const keep = () => sessionStorage.setItem('ms2d-query', query.value)
   const {play, load} = player(model, $, ask)
   const find = async text => { query.value = text; keep(); if (await ask({what: 'find', query: text})) play(0, false) }
-  const drawn = draw(model, $, find, play)
+  const drawn = draw(model, $, find, play, () => ask({what: 'clips'}))
   $('#ms2d-limit').textContent = `A file of up to ${limit} MB. It stays on this computer and is deleted when the page is closed.`
   model.on('change:message', () => say(model.get('message'), model.get('kind')))
-  for (const what of ['videos', 'examples', 'strip', 'answers', 'progress']) { model.on(`change:${what}`, drawn[what]); drawn[what]() }
+  for (const what of ['videos', 'examples', 'strip', 'answers', 'files', 'progress']) { model.on(`change:${what}`, drawn[what]); drawn[what]() }
   model.on('change:far', drawn.progress)
   model.on('change:chosen', () => { drawn.videos(); $('.result').hidden = false })
   model.on('change:src', load)
