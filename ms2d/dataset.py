@@ -296,7 +296,8 @@ def _ratings(x, duration, where):
     n = int(duration/CLIP)
     for c,ratings in zip(clips, given):
         if type(c) is not int or not 0 <= c < n:
-            raise ValueError(f"{where}: clip {shown(c)} of relevant_clip_ids: this video has clips 0 to {n-1}, of 2 s each")
+            raise ValueError(f"{where}: clip {shown(c)} of relevant_clip_ids: "
+                             f"this video has clips 0 to {n-1}, of 2 s each")
         if not isinstance(ratings, list) or not ratings or len(ratings) != len(given[0]):
             raise ValueError(f"{where}: clip {c} has ratings {shown(ratings)}: one from every annotator is needed")
         if any(type(r) is not int or not 0 <= r <= 4 for r in ratings):

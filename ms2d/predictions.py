@@ -23,7 +23,8 @@ def _clip_scores(saliency, qid):
     "The scores of one query's clips, as a list"
     x = np.asarray(saliency.get(qid, ()), float)
     if x.ndim != 1 or not len(x) or not np.isfinite(x).all():
-        raise ValueError(f"query {qid!r}: saliency is a finite number for every clip of 2 s, got {shown(saliency.get(qid))}")
+        raise ValueError(f"query {qid!r}: saliency is a finite number for every clip of 2 s, "
+                         f"got {shown(saliency.get(qid))}")
     return x.tolist()
 
 def write_predictions(

@@ -212,7 +212,7 @@ def index(self:Retriever,
 def search_all(self:Retriever,
     query:str, # what to look for
     top:int=10, # moments to return
-)->'pandas.DataFrame': # video, start, end (s), score (0..1, comparable across videos), scale (0: finest); best first; `attrs`: found and foreign, by video
+)->'pandas.DataFrame': # video, start, end (s), score (0..1, comparable across videos), scale; best first; `attrs`: found, foreign, by video
     "The moments of all indexed videos that `query` describes"
     import pandas as pd
     if not self.library: raise ValueError("no video is indexed yet: call index(FOLDER) first")
@@ -227,6 +227,7 @@ def search_all(self:Retriever,
         rows += [(v, start, end, sure[v]*expected_iou/found[0,2], int(scale)) for start,end,expected_iou,scale in found]
     rows = sorted(rows, key=lambda r: -r[3])[:top]
     table = pd.DataFrame(rows, columns=['video', 'start', 'end', 'score', 'scale'])
-    table.attrs['foreign'] = {v: float(_foreign_share(match[v], self.library[v].reference)) for v in dict.fromkeys(table.video)}
+    def share(v): return float(_foreign_share(match[v], self.library[v].reference))
+    table.attrs['foreign'] = {v: share(v) for v in dict.fromkeys(table.video)}
     table.attrs['found'] = {v: x <= FOREIGN for v,x in table.attrs['foreign'].items()}
     return table
