@@ -19,7 +19,7 @@ import numpy as np
 from fastcore.basics import patch
 from .exports import forms, fresh, slug
 from .frames import exact_rate, Film, frame_number, list_rate, RATES
-from .plots import caption, draw_spans, draw_strip, OTHER
+from .plots import caption, draw_saliency, draw_spans, draw_strip, OTHER
 from .core import need_file, Parameters, parse_json, plain, read_text, reading, replacing, text_lines
 from .words import tokenize
 from .video import _claim, _ffmpeg, _size, Video
@@ -46,24 +46,32 @@ def film_strip(
     return np.stack(pictures + pictures[-1:]*(shots - len(pictures)))
 
 # %% ../nbs/66_moments.ipynb #c09
+def _draw_clips(ax, base, clips):
+    "Saliency of clips, .7 high"
+    draw_saliency(ax, np.append(clips.start, clips.end.iloc[-1]), clips.saliency.to_numpy(), base, .7)
+
 def draw_found(
     found:dict, # sentence -> moments (n, >= 2), s, best first
     duration:float, # of the video, s
     strip:np.ndarray, # its frames, evenly in time (T, H, W, 3) uint8
     beside:dict|None=None, # sentence -> [{start, end, ...}], s: the moments that point at the best one
+    saliency:dict|None=None, # sentence -> DataFrame with start, end, saliency of clips, as `Searcher.saliency` gives it
 ):
-    "Film strip and found moments; those that point at them as grey frames; returns the figure"
+    "Film strip and found moments; those that point at them as grey frames, clips as grey steps; returns the figure"
     import matplotlib.pyplot as plt
-    height = .45*len(found)
+    pitch = 1.7 if saliency else 1.                                             # steps lie below their bars
+    height = .45*pitch*len(found)
     fig,(top,ax) = plt.subplots(2, 1, figsize=(9, 1.5 + height), layout='constrained', height_ratios=[.8, height],
         sharex=True)
     draw_strip(top, strip, duration)
-    for row,(query,best) in enumerate(found.items()):
-        draw_spans(ax, -row, np.asarray(best))
+    rows = -pitch*np.arange(len(found))
+    for row,(query,best) in zip(rows, found.items()):
+        draw_spans(ax, row, np.asarray(best))
+        if saliency: _draw_clips(ax, row - 1.2, saliency[query])
         for m in (beside or {}).get(query, []):
-            ax.barh(-row, m['end'] - m['start'], left=m['start'], height=.8, fill=False, edgecolor=OTHER, linestyle='--')
-    ax.set_yticks(-np.arange(len(found)), [caption(q, 40) for q in found], fontsize=8)
-    ax.set(xlim=(0, duration), ylim=(.6 - len(found), .6), xlabel='seconds')
+            ax.barh(row, m['end'] - m['start'], left=m['start'], height=.8, fill=False, edgecolor=OTHER, linestyle='--')
+    ax.set_yticks(rows, [caption(q, 40) for q in found], fontsize=8)
+    ax.set(xlim=(0, duration), ylim=(.6 - pitch*len(found), .6), xlabel='seconds')
     ax.grid(axis='x', color=OTHER, alpha=.3)
     return fig
 

@@ -17,7 +17,7 @@ from fastcore.basics import patch
 from .extraction import find_videos
 from .exports import forms
 from .moments import cut, file_names, film_of, film_strip, world_films
-from .retrieval import Retriever
+from .retrieval import not_found, Retriever
 from .explained import in_words
 from .words import tokenize
 from .core import Parameters, cause, label, project_root
@@ -191,11 +191,11 @@ def find(self:Page,
         beside = [] if answers else found.attrs['beside']
         answers.append(dict(start=a, end=b, score=score, label=f'{clock(a)} – {clock(b)}', beside=beside))
     message = f"{len(answers)} moment{'s'*(len(answers) > 1)} found, the best at {answers[0]['label']}."
+    if absent := not_found(found.attrs['foreign']):
+        message = f"{absent[0].upper()}{absent[1:]}. Shown is what comes nearest, the best at {answers[0]['label']}."
     if reading := found.attrs['reading']:
         others = [f"{m['text']} at {clock(m['start'])} – {clock(m['end'])}" for m in answers[0]['beside']]
         message += f" Read as {reading}{'; '*bool(others)}{', '.join(others)}."
-    if r.others and r.cfg.align and r.match_probability(path, query) < .5:
-        message += " It may not happen here at all: sentences about other videos fit this one as well."
     if told := in_words(found.attrs['words'][0]): message += f" Words in it: {told}."
     if unknown := r.unknown(query):
         message += f" Not known to the model, so not looked for: {', '.join(unknown)}."

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['TRUE', 'FOUND', 'OTHER', 'INK', 'HEIGHT', 'theme', 'caption', 'listing', 'draw_curves', 'ask', 'draw_scales',
-           'draw_maps', 'draw_strip', 'draw_spans', 'draw_timeline', 'draw_parts', 'draw_reliability']
+           'draw_maps', 'draw_strip', 'draw_spans', 'draw_timeline', 'draw_saliency', 'draw_parts', 'draw_reliability']
 
 # %% ../nbs/50_plots.ipynb #c03
 import csv, numpy as np, torch
@@ -12,6 +12,7 @@ from pathlib import Path
 from .core import few, plain
 from .metrics import best_iou, true_moments
 from .maps import to_square
+from .highlights import query_saliency
 
 # %% ../nbs/50_plots.ipynb #t02
 def theme()->None:
@@ -180,20 +181,20 @@ def draw_timeline(
     frames=None, # function of (video, seconds (T,)) -> (T, H, W, 3); None: no film strip
     shots:int=12, # frames in the strip
 ):
-    "Film strip, true and found moments, agreement of clips; returns the figure"
+    "Film strip, true and found moments, saliency of the clips; returns the figure"
     sample = run.corpus.samples[split][i]
-    fig,ax = _timeline((['strip'] if frames else []) + ['spans'] + (['clips'] if run.config.scorer else []))
+    fig,ax = _timeline((['strip'] if frames else []) + ['spans', 'saliency'])
     if frames:
         at = (np.arange(shots) + .5)*sample.duration/shots
         draw_strip(ax['strip'], frames(sample.vid, at), sample.duration)
     _draw_answer(ax['spans'], sample, best)
-    if 'clips' in ax: _draw_clips(ax['clips'], run, i, split, sample.duration)
+    _draw_query_saliency(ax['saliency'], run, i, split, sample.duration)
     fig.axes[-1].set_xlabel('seconds')
     fig.axes[0].set_title(_verdict(sample, best), fontsize=9)
     return fig
 
 # %% ../nbs/50_plots.ipynb #c14c
-HEIGHT = dict(strip=.75, spans=.8, clips=.7)                                     # of the rows of a timeline, inches
+HEIGHT = dict(strip=.75, spans=.8, saliency=.7)                                  # of the rows of a timeline, inches
 
 def _timeline(rows):
     "A figure with these rows above each other: the figure, and the axes by name"
@@ -217,15 +218,23 @@ def _verdict(sample, best):
     asked = f'"{caption(sample.query, 80)}"'
     return f'{asked}  found {best[0,0]:.1f}-{best[0,1]:.1f} s, true {true} s, IoU {iou:.2f}'
 
-def _draw_clips(ax, run, i, split, duration):
-    "Agreement of each clip of the middle scale with the sentence"
-    batch = run.corpus.batch(split, torch.tensor([i]))
-    model = run.model
-    clips = batch['clips'][model.middle].float()
-    with torch.no_grad(): s = model.scorer(clips, model.bag(batch['tokens'], batch['vector']))[0]
-    edges = np.linspace(0, duration, len(s)+1)
-    ax.stairs(s, edges, fill=True, baseline=float(s.min()), color=OTHER)
-    ax.set(yticks=[], ylabel='clips')
+# %% ../nbs/50_plots.ipynb #hl50
+def draw_saliency(
+    ax, # axes of matplotlib
+    edges:np.ndarray, # of the clips, s (N+1,)
+    saliency:np.ndarray, # of each, 0..1 (N,)
+    base:float=0., # where on the vertical axis 0 is
+    height:float=1., # from there to 1
+):
+    "How good each clip is as a highlight, as grey steps"
+    ax.stairs(base + height*saliency, edges, fill=True, baseline=base, color=OTHER)
+
+def _draw_query_saliency(ax, run, i, split, duration):
+    "Saliency of the clips of the finest scale for one query"
+    edges = np.linspace(0, duration, run.model.counts[0] + 1)
+    found, = query_saliency(run.model, run.corpus, split, torch.tensor([i]), [edges])
+    draw_saliency(ax, edges, found)
+    ax.set(yticks=[0, 1], ylim=(0, 1), ylabel='saliency')
 
 # %% ../nbs/50_plots.ipynb #c25
 def draw_parts(

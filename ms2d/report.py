@@ -4,19 +4,20 @@
 
 # %% auto #0
 __all__ = ['ORACLE', 'CLOSED', 'shuffled', 'baselines', 'ridge', 'rivals', 'compare', 'checksum', 'commit', 'command', 'versions',
-           'data_files', 'origin', 'save_results', 'Found', 'answer', 'write_results', 'join', 'folds_table', 'find',
-           'repeat']
+           'data_files', 'origin', 'highlights', 'save_results', 'Found', 'answer', 'write_results', 'join',
+           'folds_table', 'find', 'repeat']
 
 # %% ../nbs/52_report.ipynb #c03
 import copy, dataclasses, functools, hashlib, json, numpy as np, os, platform, shlex, subprocess, torch
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from fastcore.basics import patch
 from .core import Parameters, project_root, replacing
 from .dataset import timed
 from .splits import fold_name, split_title
 from .metrics import evaluate
-from .protocols import by_words
+from .protocols import by_words, rated
 from .baselines import best_constant, constant, expected_random, five_tiles, label_prior, map_oracle, READS
 from .baselines import whole_video
 from .predictions import write_predictions
@@ -28,6 +29,7 @@ from .model import build, MS2D
 from .learner import Learner
 from .training import Run, train_parts
 from .pointing import pointed
+from .highlights import predict_saliency, random_saliency, WAYS
 
 # %% ../nbs/52_report.ipynb #c09
 def _turn(video):
@@ -40,7 +42,8 @@ def shuffled(
     corpus:Corpus,
     what:str, # 'query' or 'video': what is taken from elsewhere in the split
     split:str='test',
-)->dict: # qid -> (n, 3): start and end in s, score; best first
+    answer:callable=predict, # what is asked of the model
+)->dict: # as `answer` gives it, by qid
     "Answers to another video's question, or from another video"
     if what not in ('query', 'video'): raise ValueError(f"what is {what!r}: 'query' or 'video'")
     q = corpus.queries[split]
@@ -53,7 +56,7 @@ def shuffled(
         samples = corpus.samples[split]
         asked = [samples[i].query for i in torch.arange(len(samples)).roll(turn).tolist()]
         other.samples = {**corpus.samples, split: [s._replace(query=x) for s,x in zip(samples, asked)]}
-    return predict(model, other, split)
+    return answer(model, other, split)
 
 # %% ../nbs/52_report.ipynb #c14
 ORACLE = 'best cell of the maps (oracle)'
@@ -173,6 +176,20 @@ def origin(
     read = [cfg.features, *([] if cfg.vectors == 'corpus' or names_sentences(cfg.vectors) else [cfg.vectors])]
     return dict(command=command(cfg, usual, 'nbs/train.ipynb'), files=data_files(cfg, *read), versions=versions())
 
+# %% ../nbs/52_report.ipynb #hl1
+def highlights(
+    run:Run,
+)->dict: # name -> qid -> score of every clip of 2 s (N,), the model's first; {}: the data set asks for none
+    "Which clips a model would show, its parts alone, and what they have to beat"
+    corpus = run.corpus
+    samples = corpus.samples['test']
+    if run.config.dataset != 'qvhighlights' and not rated(samples): return {}
+    found = {f'ms2d ({run.config.preset})': predict_saliency(run.model, corpus)}
+    if not rated(samples): return found
+    if run.config.align: found |= {f'{by} alone': predict_saliency(run.model, corpus, by=by) for by in WAYS[1:]}
+    found["another video's question"] = shuffled(run.model, corpus, 'query', answer=predict_saliency)
+    return found | {'random scores': random_saliency(samples)}
+
 # %% ../nbs/52_report.ipynb #c37
 def save_results(
     results:dict, # numbers, texts, lists and dicts of them
@@ -196,6 +213,7 @@ class Found:
     facts: dict # of data and training, for results.json
     parts: list = () # with `folds` what each of them found
     pointed: dict = dataclasses.field(default_factory=dict) # from `pointed`: of queries that point at other moments
+    saliency: dict = dataclasses.field(default_factory=dict) # from `highlights`, the model's first
 
     def __post_init__(self):
         ours = {f'ms2d ({self.config.preset})': self.predictions}
@@ -214,9 +232,16 @@ def answer(
     beaten = rivals(run) if len(timed(samples)) == len(samples) else {}
     top = 10 if any(s.windows for s in samples) else 5                         # mAP reads ten
     pointing = pointed(run) if beaten else {}
-    return Found(run.config, samples, predict(run.model, corpus, top=top), beaten, words, facts, pointed=pointing)
+    return Found(run.config, samples, predict(run.model, corpus, top=top), beaten, words, facts, pointed=pointing,
+        saliency=highlights(run))
 
 # %% ../nbs/52_report.ipynb #c39w
+@patch
+def write(self:Found)->None:
+    "Write predictions.jsonl into the run folder"
+    clips = next(iter(self.saliency.values()), None)
+    write_predictions(Path(self.config.out)/'predictions.jsonl', self.predictions, self.samples, clips)
+
 def write_results(
     found:Found,
     tables:dict, # name -> table of numbers
@@ -224,7 +249,7 @@ def write_results(
 )->dict: # what was written to results.json
     "Write results.json and predictions.jsonl into the run folder"
     cfg = found.config
-    write_predictions(Path(cfg.out)/'predictions.jsonl', found.predictions, found.samples)
+    found.write()
     results = dict(found.facts, protocol='standard', seed=cfg.seed, seeds=seeds, **origin(cfg),
         config=dataclasses.asdict(cfg), tables=tables)
     save_results(results, cfg.out)
@@ -252,7 +277,8 @@ def join(
         repeatable=all(p.facts['repeatable'] for p in parts),
         training_seconds=round(sum(p.facts['training_seconds'] for p in parts), 1))
     pointing = {k: _joined(p.pointed.get(k, {}) for p in parts) for k in dict.fromkeys(k for p in parts for k in p.pointed)}
-    return Found(cfg, samples, _joined(p.predictions for p in parts), beaten, words, facts, parts, pointing)
+    clips = {k: _joined(p.saliency[k] for p in parts) for k in parts[0].saliency if all(k in p.saliency for p in parts)}
+    return Found(cfg, samples, _joined(p.predictions for p in parts), beaten, words, facts, parts, pointing, clips)
 
 # %% ../nbs/52_report.ipynb #j3
 def folds_table(
@@ -274,7 +300,7 @@ def folds_table(
 def _keep(found, **tables):
     "Write what was found; without times the answers alone"
     if found.rows: write_results(found, dict(retrieval=found.rows, **tables))
-    else: write_predictions(Path(found.config.out)/'predictions.jsonl', found.predictions, found.samples)
+    else: found.write()
 
 def _say(what, found):
     r1 = f"R@1 IoU .5 {next(iter(found.rows.values()))['R@1 IoU=0.5']:.1f}" if found.rows else 'answered'

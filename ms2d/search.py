@@ -14,6 +14,7 @@ from typing import NamedTuple
 from fastcore.basics import patch
 from .core import few, need_file, number, project_root, sentence, shown, SUFFIXES
 from .arrays import _amount, _beside
+from .dataset import CLIP
 from .features import checked_facts, describe, open_features, read_rows, same_encoder, taken_rate
 from .sentences import open_sentences
 from .text import encode_batch, unknown_words, Vocabulary
@@ -25,6 +26,7 @@ from .config import Config
 from .model import TextEncoding, MS2D
 from .checkpoint import newest_model
 from .explained import explained
+from .highlights import clip_edges, saliency_of
 from .video import Video
 from .encoders import Encoder, open_encoder
 
@@ -444,3 +446,27 @@ def maps(self:Searcher,
     with torch.no_grad(): logits,*_ = self._scores(video, self.ask([query]))
     parts = logits[0].split([len(s.xy) for s in video.seen])
     return [(x, s.xy, int(s.xy.max()) + 1) for x,s in zip(parts, video.seen)]
+
+# %% ../nbs/64_search.ipynb #hl64
+@patch
+def saliency(self:Searcher,
+    video:str|Path|np.ndarray|Encoded, # as for `search`
+    query:str, # what to look for
+    seconds:float=CLIP, # length of a clip; the last one may be shorter
+    duration:float=0., # of the video, s; 0: the file's own, or from the rows and their rate
+)->'pandas.DataFrame': # start, end (s), saliency (0..1); one row per clip, in the order of time
+    "How good each clip of `video` is as a highlight for `query`"
+    import pandas as pd
+    seconds = number(seconds, 'seconds', 'the length of a clip')
+    if not .1 <= seconds <= 3600: raise ValueError(f"seconds is {seconds:g}: clips of .1 to 3600 s are needed")
+    asked = self.ask([query])
+    video = video if isinstance(video, Encoded) else self.encode(video, duration)
+    finest = video.seen[0]
+    with torch.no_grad():
+        logits,aims,_ = self._scores(video, asked)
+        meant = asked.heard.sentence if aims[0] is None else aims[0][None]
+        times = int(finest.xy.max() + 1)/finest.reference
+        scores = None if meant is None else self.model.clip_scores(finest.clips, meant, times)[0]
+    edges = clip_edges(video.duration, seconds, rest=True)
+    found = saliency_of(self.model, logits[0], video.where, scores, video.duration, edges)
+    return pd.DataFrame(dict(start=edges[:-1], end=edges[1:], saliency=found))
