@@ -61,6 +61,7 @@ def _own_words(samples):
     for s in samples: own.setdefault(s.vid, set()).update(tokenize(s.query))
     return own
 
+# %% ../nbs/47_explained.ipynb #x12b
 def foreign_words(
     run:Run, # with a word captioner
     split:str='val',

@@ -79,12 +79,12 @@ def saliency_of(
 
 # %% ../nbs/48_highlights.ipynb #h13
 def _clip_scores(model, corpus, split, index, aims):
-    "Scores of the clips of the finest scale (B, n); None for a model without alignment"
-    if not model.cfg.align: return None
+    "Scores of the clips of the finest scale (B, n); None for a model that only maps know"
+    if not model.cfg.scorer: return None
     batch = corpus.batch(split, index, [0])
     heard = model.encode_text(batch['tokens'], batch['lengths'], batch['vector']).sentence
     meant = torch.stack([h if a is None else a for h,a in zip(heard, aims)])
-    return model.clip_scores(model.alignment.clips(batch['clips'][0].float()), meant)
+    return model.clip_scores(model.scorer.clips(batch['clips'][0].float()), meant)
 
 def query_saliency(
     model, # `ms2d.model.MS2D`

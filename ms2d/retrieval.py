@@ -62,7 +62,7 @@ def match_probability(self:Retriever,
     return float(_match_probability(self._match(video, heard), self.reference(video)))
 
 # %% ../nbs/65_retrieval.ipynb #nf1
-FOREIGN = .1 # share of the sentences about other videos that are answered all the same
+FOREIGN = .2 # share of the sentences about other videos that are answered all the same
 
 def _foreign_share(match, reference): # of sentences with a video (Q,), of the usual sentences (R,) -> (Q,)
     "The share of usual sentences that fit a video at least as well, the sentence itself among them"

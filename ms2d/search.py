@@ -17,7 +17,7 @@ from .arrays import _amount, _beside
 from .dataset import CLIP
 from .features import checked_facts, describe, open_features, read_rows, same_encoder, taken_rate
 from .sentences import open_sentences
-from .text import encode_batch, unknown_words, Vocabulary
+from .text import encode_batch, Vocabulary
 from .words import tokenize
 from .maps import pool_clips, span_iou, spans
 from .ranking import best_moments
@@ -308,14 +308,16 @@ def _look(self:Searcher, rows, rate, duration, times):
     scale = np.repeat(np.arange(len(seen)), [len(s.xy) for s in seen])
     return Encoded(seen, where, scale, overlap, fine, duration, Order(where, [s.xy for s in seen]), said)
 
-# %% ../nbs/64_search.ipynb #c19
 @patch
 def unknown(self:Searcher,
     query:str, # a sentence
 )->list[str]: # in order
-    "The words of a query that the model cannot read; a sentence encoder reads all"
-    return [] if len(self.model.text_mean) and self.cfg.align else unknown_words(self.vocab, query)
+    "The words of a query that the model cannot read; a sentence encoder reads all, a captioner what it can say"
+    known = self.model.spoken if self.cfg.scorer == 'captioner' else len(self.vocab)
+    if len(self.model.text_mean) and self.cfg.align: return []
+    return [w for w in tokenize(query) if self.vocab.index.get(w, known) >= known]
 
+# %% ../nbs/64_search.ipynb #c19
 @patch
 def _vectors(self:Searcher, queries):
     "The sentence encoder's vectors of queries (Q, d_s), as `MS2D.bag` takes them"
