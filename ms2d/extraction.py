@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['TIMED_RATE', 'find_videos', 'Extracted', 'extract_video', 'read_timed', 'caption_facts', 'extract_captions',
-           'Extraction', 'merge', 'size_of', 'extract', 'Pixels']
+           'CaptionReader', 'Extraction', 'merge', 'size_of', 'extract', 'Pixels']
 
 # %% ../nbs/63_extraction.ipynb #c03
 import functools, hashlib, os, shutil, time, unicodedata
@@ -139,7 +139,7 @@ def caption_facts(
     name = f'{kind}:{Path(where).name if Path(where).is_dir() else where}' if where else kind
     rate = 1/seconds
     return dict(encoder=f'captions:{name}', checksum=read.checksum, frames_per_second=rate, window=1, stride=1,
-                rows_per_second=rate)
+                rows_per_second=rate, text=name, text_checksum=read.checksum)
 
 # %% ../nbs/63_extraction.ipynb #k04
 def _audible(captions):
@@ -184,6 +184,34 @@ def extract_captions(
     _write(part, said.name, rows, dict(caption_facts(*ask, said.seconds), seconds=seconds))
     return Extracted(said.name, 'done', len(rows), seconds, time.monotonic() - began, _notes(said.captions, heard))
 
+# %% ../nbs/63_extraction.ipynb #k06
+class CaptionReader:
+    "What is said in videos as their rows, in place of an `Encoder` of their frames"
+    def __init__(self,
+        where:str|Path, # captions, as `captions:` names them
+        sentences:str, # argument of `open_sentences`
+        rate:float=0., # rows per second of subtitles; 0: `TIMED_RATE`
+    ):
+        self.where = where
+        self.ask = sentences,
+        self.timed = is_timed(where)
+        self.said = {} if self.timed else read_captions(where)
+        self.files = cue_files(where) if self.timed else {}
+        self.seconds = 1/(rate or TIMED_RATE) if self.timed else next(iter(self.said.values())).seconds
+        self.facts = caption_facts(sentences, self.seconds)
+
+    def __call__(self,
+        path:str|Path, # of a video
+    )->tuple[np.ndarray, float, float]: # rows (T, D), their rate, seconds
+        "The rows of a video, which has captions under its name"
+        name = _name(Path(path))
+        if name not in (there := self.files or self.said):
+            raise ValueError(f"{self.where} says nothing of video {name!r} (it speaks of {few([*there])}): rename one")
+        said = read_timed(self.files[name], 1/self.seconds, path)[name] if self.timed else self.said[name]
+        heard = _audible(said.captions)
+        if not heard: raise ValueError(f"{said.where}: none of its captions has a word")
+        return _rows_of(heard, self.ask).astype(np.float32), 1/self.seconds, self.seconds*len(heard)
+
 # %% ../nbs/63_extraction.ipynb #c17
 @dataclass
 class Extraction(Parameters):
@@ -218,8 +246,9 @@ class Extraction(Parameters):
         never = never if is_timed(self.captions) else ('videos', 'rate', *never)
         if idle := [k for k in never if getattr(self, k)]:
             raise ValueError(f"encoder captions opens no video and no network of frames: leave out {', '.join(idle)}")
-        if not names_sentences(self.sentences) or self.sentences == 'st:':
-            raise ValueError(f"sentences is {self.sentences!r}: wordllama or st:FOLDER_OR_NAME is needed")
+        if not names_sentences(self.sentences) or self.sentences.endswith(':'):
+            raise ValueError(f"sentences is {self.sentences!r}: wordllama or st:FOLDER_OR_NAME "
+                             "(or hf:, python:) is needed")
 
 # %% ../nbs/63_extraction.ipynb #c17a
 @patch(as_prop=True)

@@ -18,6 +18,7 @@ from .loss import iou_labels, reconstruction_loss, rg_bce
 from .alignment import info_nce, span_scores
 from .heads import Alignment, video_text_score
 from .calibration import expected_iou, wiener_filter
+from .joint import SCENE, scene_means
 from .ranking import refine_ends
 from .relations import all_leaves, Order, readable, reading_weights
 from .config import Config
@@ -129,6 +130,16 @@ def encode_text(self:MS2D,
     state = self.encoder(tokens, lengths)[0] if self.cfg.maps else None
     return TextEncoding(sentence, state)
 
+# %% ../nbs/42_model.ipynb #u1
+@patch
+def units(self:MS2D,
+    clips:Tensor, # normalised (B, N, D)
+    reference:float, # clips that a video of training has at this scale
+)->Tensor: # (B, N, (H+1)*align_dim)
+    "Clips in alignment's space; where the model is told to, each a mean over its scene"
+    unit = self.alignment.clips(clips)
+    return scene_means(unit, SCENE*reference) if self.cfg.scenes else unit
+
 # %% ../nbs/42_model.ipynb #c93
 @patch
 def encode_video(self:MS2D,
@@ -142,7 +153,7 @@ def encode_video(self:MS2D,
         n = v.shape[1]
         longest = self.cfg.longest if j < len(clips)-1 else 0
         xy = proposals(n, longest)
-        unit = self.alignment.clips(v) if self.cfg.align else None
+        unit = self.units(v, n/times) if self.cfg.align else None
         near = neighbours(xy).to(v.device) if self.cfg.maps else None
         visual = self.network.encode_video(v, longest) if self.cfg.maps else None
         seen.append(VideoEncoding(xy, near, unit, visual, n/times))
@@ -345,7 +356,8 @@ def fine(self:MS2D,
     "The rows of a video as `refine` reads them"
     n = min(len(rows), math.ceil(most*max(1., duration/float(self.horizon))))
     with torch.no_grad():
-        return self.alignment.clips(self.norm(torch.from_numpy(pool_clips(rows, n, duration, rate))))
+        rows = self.norm(torch.from_numpy(pool_clips(rows, n, duration, rate)))
+        return self.units(rows[None], n/max(1., duration/float(self.horizon)))[0]
 
 # %% ../nbs/42_model.ipynb #r17
 @patch
