@@ -36,7 +36,7 @@ _VALUES = dict(
 _VALUES |= dict(
     #                    poster    ridge      align      ms2d       supervised  zeroshot
     maps             = (True,     False,     False,     False,     True,        False),
-    longest          = (0,        16,        16,        16,        16,          16),
+    longest          = (0,        16,        16,        16,        16,          0),
     labels           = ('share',  'mixed',   'mixed',   'mixed',   'iou',       'mixed'),
     nll_weight       = (1.0,      0.0,       0.0,       0.2,       0.0,         0.0),
     caption_from     = ('fused',  'visual',  'visual',  'visual',  'visual',    'visual'),

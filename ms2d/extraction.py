@@ -18,7 +18,7 @@ from .captions import Captioned, cue_files, is_timed, on_grid, read_captions, re
 from .dataset import DATASETS
 from .words import tokenize
 from .features import FACTS, open_features, same_encoder
-from .sentences import names_sentences, open_sentences
+from .sentences import may_download, names_sentences, open_sentences
 from .jobs import run_all
 from .core import SUFFIXES, THROWN, Parameters, cause, few, need_file, reading, replacing, stem
 from .jobs import locked
@@ -200,6 +200,13 @@ class CaptionReader:
         self.seconds = 1/(rate or TIMED_RATE) if self.timed else next(iter(self.said.values())).seconds
         self.facts = caption_facts(sentences, self.seconds)
 
+    def asked(self,
+        videos:str|Path, # folder of the videos, or one file
+    )->dict: # name -> value
+        "The parameters of an `Extraction` of the same rows"
+        if self.timed: return dict(videos=str(videos), sentences=self.ask[0], rate=1/self.seconds)
+        return dict(videos='', sentences=self.ask[0])
+
     def __call__(self,
         path:str|Path, # of a video
     )->tuple[np.ndarray, float, float]: # rows (T, D), their rate, seconds
@@ -267,7 +274,7 @@ def _anywhere(what):
 def ask(self:Extraction)->tuple: # arguments of `open_encoder`; captions: of `open_sentences`
     "What makes rows"
     if self.captions: return _anywhere(self.sentences),
-    return _anywhere(self.encoder), self.rate, self.window, self.stride, self.download
+    return _anywhere(self.encoder), self.rate, self.window, self.stride, self.download or may_download()
 
 # %% ../nbs/63_extraction.ipynb #c18
 def _part(parts, name):

@@ -120,6 +120,11 @@ def test_what_is_said_is_found(tmp_path):
     flowers = retriever.search(tmp_path/'talk.mp4', 'flowers have to be watered').iloc[0]
     assert abs(flowers.start - 10)<=2.5 and abs(flowers.end - 20)<=2.5
     assert list(retriever.index([str(tmp_path/'talk.mp4')]).problem)==[''] and len(retriever.search_all('a spade'))
+    (tmp_path/'talks').mkdir()
+    shutil.copy(tmp_path/'talk.mp4', tmp_path/'talks')
+    assert list(retriever.index(tmp_path/'talks', features=tmp_path/'kept.hdf5', workers=1).problem)==['']
+    best = retriever.search_all('flowers have to be watered').iloc[0]
+    assert abs(best.start - 10)<=2.5 and open_features(tmp_path/'kept.hdf5').facts['text']=='wordllama'
     with pytest.raises(ValueError, match="says nothing of video 'other'"): retriever.search(shutil.copy(tmp_path/'talk.mp4', tmp_path/'other.mp4'), 'a spade')
 
 @needs_wordllama
