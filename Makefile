@@ -18,7 +18,8 @@ papermill_noise := Kernel is running over TCP|^(Executing|Ending) Cell |^Black i
 help:
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
 
-setup: .venv/.stamp ## make or update .venv from requirements.lock
+setup: .venv/.stamp ## make or update .venv from requirements.lock; with extras: make setup EXTRAS=hf,text
+	@[ -z "$(EXTRAS)" ] || .ci/extras "$(EXTRAS)"
 
 .venv/.stamp: requirements.lock pyproject.toml
 	@.ci/setup

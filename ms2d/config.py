@@ -14,41 +14,44 @@ from .dataset import DATASETS
 from .maps import clip_counts
 from .evaluator import share_labels
 from .relations import RELATIONS
+from .sentences import names_sentences
 from .world import make_world
 
 # %% ../nbs/40_config.ipynb #c11
-_NAMES = ('poster', 'mended', 'ridge', 'align', 'ms2d', 'supervised')
+_NAMES = ('poster', 'mended', 'ridge', 'align', 'ms2d', 'supervised', 'zeroshot')
 _VALUES = dict(
-    #                    poster    mended     ridge      align      ms2d       supervised
-    components       = (0,        256,       256,       0,         256,       256),
-    align            = (False,    False,     True,      True,      True,      True),
-    ridge            = (False,    False,     True,      False,     False,     False),
-    heads            = (1,        1,         1,         1,         8,         8),
-    align_dim        = (256,      256,       256,       256,       128,       128),
-    mean_text        = (0.0,      0.0,       0.9,       0.0,       0.9,       0.6),
-    cca              = (False,    False,     False,     False,     True,      False),
+    #                    poster    mended     ridge      align      ms2d       supervised  zeroshot
+    components       = (0,        256,       256,       0,         256,       256,         0),
+    align            = (False,    False,     True,      True,      True,      True,        True),
+    ridge            = (False,    False,     True,      False,     False,     False,       True),
+    joint            = (False,    False,     False,     False,     False,     False,       True),
+    scenes           = (False,    False,     False,     False,     False,     False,       True),
+    heads            = (1,        1,         1,         1,         8,         8,           1),
+    align_dim        = (256,      256,       256,       256,       128,       128,         256),
+    mean_text        = (0.0,      0.0,       0.9,       0.0,       0.9,       0.6,         0.9),
+    cca              = (False,    False,     False,     False,     True,      False,       False),
 )
 
 # %% ../nbs/40_config.ipynb #p2
 _VALUES |= dict(
-    #                    poster    mended     ridge      align      ms2d       supervised
-    captioner        = ('lstm',   'words',   'none',    'none',    'words',   'none'),
-    maps             = (True,     True,      False,     False,     False,     True),
-    longest          = (0,        16,        16,        16,        16,        16),
-    labels           = ('share',  'mixed',   'mixed',   'mixed',   'mixed',   'iou'),
-    nll_weight       = (1.0,      0.2,       0.0,       0.0,       0.2,       0.0),
-    caption_from     = ('fused',  'visual',  'visual',  'visual',  'visual',  'visual'),
-    random_proposals = (0.0,      0.5,       0.0,       0.0,       0.5,       0.0),
-    word_mask_prob   = (0.0,      0.0,       0.0,       0.0,       0.5,       0.0),
-    label_warmup     = (0.0,      0.0,       0.0,       0.0,       0.3,       0.0),
-    idf_weights      = (False,    True,      True,      True,      True,      True),
-    em_weights       = (False,    False,     False,     False,     True,      False),
-    centre_logits    = (False,    True,      True,      True,      True,      True),
-    calibrate        = (False,    True,      True,      False,     True,      False),
-    wiener           = (False,    True,      True,      False,     True,      False),
-    expected_iou     = (False,    True,      True,      False,     True,      False),
-    refine           = (False,    True,      True,      False,     True,      False),
-    relations        = ('none',   'order',   'order',   'none',    'order',   'none'),
+    #                    poster    mended     ridge      align      ms2d       supervised  zeroshot
+    captioner        = ('lstm',   'words',   'none',    'none',    'words',   'none',      'none'),
+    maps             = (True,     True,      False,     False,     False,     True,        False),
+    longest          = (0,        16,        16,        16,        16,        16,          0),
+    labels           = ('share',  'mixed',   'mixed',   'mixed',   'mixed',   'iou',       'mixed'),
+    nll_weight       = (1.0,      0.2,       0.0,       0.0,       0.2,       0.0,         0.0),
+    caption_from     = ('fused',  'visual',  'visual',  'visual',  'visual',  'visual',    'visual'),
+    random_proposals = (0.0,      0.5,       0.0,       0.0,       0.5,       0.0,         0.0),
+    word_mask_prob   = (0.0,      0.0,       0.0,       0.0,       0.5,       0.0,         0.0),
+    label_warmup     = (0.0,      0.0,       0.0,       0.0,       0.3,       0.0,         0.0),
+    idf_weights      = (False,    True,      True,      True,      True,      True,        True),
+    em_weights       = (False,    False,     False,     False,     True,      False,       False),
+    centre_logits    = (False,    True,      True,      True,      True,      True,        True),
+    calibrate        = (False,    True,      True,      False,     True,      False,       False),
+    wiener           = (False,    True,      True,      False,     True,      False,       False),
+    expected_iou     = (False,    True,      True,      False,     True,      False,       True),
+    refine           = (False,    True,      True,      False,     True,      False,       True),
+    relations        = ('none',   'order',   'order',   'none',    'order',   'none',      'order'),
 )
 PRESETS = {}
 for k,name in enumerate(_NAMES): PRESETS[name] = {field: row[k] for field,row in _VALUES.items()}
@@ -60,7 +63,7 @@ class Data(Parameters):
     dataset: str = 'world' # world, charades_sta, activitynet_captions, tacos, qvhighlights or jsonl
     annotations: str = '' # folder of the annotations; world: where to make it (data/world)
     features: str = '' # feature file or folder; world: made with it
-    vectors: str = 'corpus' # word vectors: a file, or 'corpus': learnt here; or sentences: wordllama, st:FOLDER_OR_NAME
+    vectors: str = 'corpus' # word vectors: a file, 'corpus': learnt here; or sentences: wordllama, st:FOLDER, hf:FOLDER
     missing: str = 'error' # videos without features: 'error' or 'skip'
     rows_per_second: float = 0. # rate of the feature rows; 0: the file's attribute, or the rows tile the duration
 
@@ -84,7 +87,7 @@ class _Size(Data):
     "What is asked, and how large the model is"
     split: str = 'test' # queries to answer: test, val, or a published list (test-3158; val_1, val_2)
     pairs: str = 'train' # split whose pairs are learned from; their times are never read
-    preset: str = 'ms2d' # ms2d, poster, ridge, align or supervised
+    preset: str = 'ms2d' # ms2d, poster, ridge, align, supervised or zeroshot
     scales: int = 3 # N_s, number of temporal scales
     clips: int = 64 # N_1, clips of the finest scale; every further scale has half
     longest: int|None = None # longest span of a scale, in clips (the coarsest offers all); 0: all
@@ -101,6 +104,8 @@ class _Contrast(_Size):
     components: int|None = None # principal components of the features to keep at most; 0: the features as they are
     align: bool|None = None # alignment loss, and its span score in the cell's score
     ridge: bool|None = None # alignment is one regression from sentence to mean clip, in closed form: nothing is trained
+    joint: bool|None = None # with `ridge`: no regression but the identity, features and sentences are of one space
+    scenes: bool|None = None # each clip is a mean over those near it that are like it
     heads: int|None = None # H, alignments side by side, whose scores are averaged
     align_dim: int|None = None # width of the space of clips and sentences, of each head
     mean_text: float|None = None # beta, share of the mean sentence that comes off; with `calibrate` at most
@@ -180,7 +185,6 @@ def _check_size(self:Config)->None:
         raise ValueError(f"heads={value('heads')} of align_dim={value('align_dim')} are {n:,} columns: "
             f"{2**15:,} fit into the memory")
 
-# %% ../nbs/40_config.ipynb #p15
 @patch
 def _check_folds(self:Config)->None:
     "Raise a readable error where the videos cannot be dealt as asked"
@@ -216,6 +220,16 @@ def check(self:Config)->None:
     self._check_size()
     self._check_folds()
 
+@patch
+def _check_joint(self:Config)->None:
+    "What a joint space needs; its sentences are read by wordllama unless another encoder is named"
+    if self.vectors == 'corpus': self.vectors = 'wordllama'
+    if not names_sentences(self.vectors):
+        raise ValueError(f"vectors is {self.vectors!r}: a joint space needs what reads sentences in it: wordllama, "
+            "st:FOLDER_OR_NAME, hf:FOLDER_OR_NAME or python:MODULE.FUNCTION")
+    if not (self.ridge and self.align) or self.components:
+        raise ValueError("joint needs align=True, ridge=True and components=0: the space is as the encoder made it")
+
 # %% ../nbs/40_config.ipynb #c18
 @patch(as_prop=True)
 def scorer(self:Config)->str: # 'alignment', 'captioner' or '', nothing
@@ -250,6 +264,7 @@ def resolved(self:Config)->Config: # every field but `fold` has a value
     if not cfg.expected_iou:                                             # relations go by the sharpness that it measures
         if self.relations in ('order', 'all'): raise ValueError(f"relations={self.relations} needs expected_iou")
         cfg.relations = 'none'
+    if cfg.joint: cfg._check_joint()
     return cfg
 
 # %% ../nbs/40_config.ipynb #p13

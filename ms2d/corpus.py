@@ -17,7 +17,7 @@ from .dataset import read_annotations, summary, timed
 from .splits import fold_name, fold_of, named_split, split_title, validation_split, with_pairs
 from .words import load_vectors, tokenize
 from .sentences import names_sentences, open_sentences
-from .features import match, open_features
+from .features import match, open_features, same_space
 from .relations import taught_by
 from .text import coverage, embedding, encode_batch, idf, Vocabulary
 from .maps import clip_counts, Normalise, pool_clips
@@ -209,7 +209,9 @@ def _split(self:Corpus, cfg, ann):
     own_videos = cfg.split == 'test' and 'test' not in ann                # they need no test
     answered = [] if own_videos else named_split(ann, cfg.dataset, cfg.split)
     train,val,note = validation_split(ann, cfg.seed, answered)
-    self.note += note
+    # where nothing is learned by heart, all pairs may say how an answer is read
+    if cfg.joint: train = val = train + val
+    self.note += f'nothing is trained: all {len(train):,} pairs calibrate' if cfg.joint else note
     splits = dict(train=train, val=val, test=answered)
     self.samples = {k: match(v, self.store, cfg.missing) for k,v in splits.items() if v}
     # a sentence about two moments teaches twice, each time about one; true times, where they are read, are of the whole
@@ -229,6 +231,8 @@ def _sentences(self:Corpus):
 def _vectors(self:Corpus, cfg):
     "Word vectors; and the sentence encoder, where one is named"
     self.reader = open_sentences(cfg.vectors) if names_sentences(cfg.vectors) else None
+    r = self.reader
+    if cfg.joint: same_space(self.facts, r.name, r.checksum, (self.store.dim, r.width), cfg.features)
     every = self._sentences()
     if self.reader: return self.reader.words(sorted({w for s in every for w in tokenize(s)}))
     own = [s.query for s in self.samples['train']]

@@ -6,7 +6,7 @@
 __all__ = ['LOOKS', 'Encoder', 'square', 'TFLite', 'open_encoder']
 
 # %% ../nbs/62_encoders.ipynb #c03
-import functools, hashlib, importlib, inspect, json, numpy as np, torch
+import functools, hashlib, json, numpy as np, torch
 from dataclasses import dataclass
 from math import ceil, floor
 from pathlib import Path
@@ -14,6 +14,7 @@ from fastcore.basics import patch
 from torch import Tensor
 from torch.nn import functional as F
 from .core import cause, few, file_hash, need_package, THROWN
+from .sentences import code_checksum, named_function, open_tokenizer, text_checksum
 from .world_pictures import FPS, PIXELS, RATE
 from .world_features import as_input
 from .world import weights_hash, World
@@ -32,6 +33,8 @@ class Encoder:
     size: int = 0 # pixels of a side of what the network sees, 0: not known
     batch: int = 8 # rows computed at a time
     short: bool = False # does it take fewer frames than a window, where the video ends?
+    text: str = '' # what reads sentences in the same space, as `open_sentences` names it; '': nothing
+    text_checksum: str = '' # of that
 
     def __post_init__(self):
         if self.rate <= 0 or not 1 <= self.stride <= self.window:
@@ -41,9 +44,10 @@ class Encoder:
 # %% ../nbs/62_encoders.ipynb #c25a
 @patch(as_prop=True)
 def facts(self:Encoder)->dict: # what a feature file says of itself
-    "Name, checksum, frames per second, window, stride, rows per second"
+    "Name, checksum, frames per second, window, stride, rows per second; text, text_checksum where it has a text half"
+    text = dict(text=self.text, text_checksum=self.text_checksum) if self.text else {}
     return dict(encoder=self.name, checksum=self.checksum, frames_per_second=float(self.rate), window=self.window,
-                stride=self.stride, rows_per_second=self.rate/self.stride)
+                stride=self.stride, rows_per_second=self.rate/self.stride, **text)
 
 @patch
 def _call(self:Encoder, frames, n):
@@ -327,6 +331,11 @@ def _window(where, net, lack, window):
         raise ValueError(f"encoder hf:{where} takes {takes} frames at a time, got window={window}")
     return takes, takes or window or 1
 
+def _text_of(where, net, name, download):
+    "The facts of a model's text half; {}: it has none, or no tokenizer"
+    if not hasattr(net, 'get_text_features') or (tokenizer := open_tokenizer(where, download)) is None: return {}
+    return dict(text=f'hf:{name}', text_checksum=text_checksum(net, tokenizer))
+
 def _hf_hash(net, processor):
     "Of all that the rows depend on: weights, and how pixels are prepared"
     looks = {k: v for k,v in processor.to_dict().items() if k in LOOKS}
@@ -348,22 +357,21 @@ def _hf(where, ask, download=False):
         except ValueError as e: raise ValueError(f"encoder hf:{where}: {e}") from None
     name = Path(where).name if Path(where).is_dir() else where
     rate = rate or (8. if takes else 1.)
-    return Encoder(f'hf:{name}', encode, rate, window, step, _hf_hash(net, processor), 2*size, size, 4)
+    half = _text_of(where, net, name, download)
+    return Encoder(f'hf:{name}', encode, rate, window, step, _hf_hash(net, processor), 2*size, size, 4, **half)
 
 # %% ../nbs/62_encoders.ipynb #c41
 def _own(f, ask):
     "A Python function"
-    if isinstance(f, str):
-        module,_,name = f.rpartition('.')
-        try: f = getattr(importlib.import_module(module), name)
-        except (ImportError, AttributeError, ValueError) as e:
-            raise ValueError(f"encoder python:{f}: {e}: MODULE.FUNCTION that can be imported is needed") from None
-    rate,window,stride = ask
+    if isinstance(f, str): f = named_function(f)
+    rate,window,stride = (x or getattr(f, k, 0) for x,k in zip(ask, ('rate', 'window', 'stride')))
     if not (rate and window):
-        raise ValueError(f"encoder {f.__name__} is a function: say the rate of its frames and its window")
-    try: code = hashlib.sha256(inspect.getsource(f).encode()).hexdigest()[:16]
-    except (OSError, TypeError): code = ''                                  # typed in a console, or written in C
-    return Encoder(f'python:{f.__module__}.{f.__qualname__}', f, rate, window, stride or window, code)
+        raise ValueError(f"encoder {f.__name__} is a function: say the rate of its frames and its window, "
+                         "there or as its attributes rate and window")
+    name = f'python:{f.__module__}.{f.__qualname__}'
+    text = getattr(f, 'text', None)
+    half = dict(text=name, text_checksum=code_checksum(f, text)) if callable(text) else {}
+    return Encoder(name, f, rate, window, stride or window, code_checksum(f), **half)
 
 # %% ../nbs/62_encoders.ipynb #c41o
 def open_encoder(

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FACTS', 'FeatureStore', 'taken_rate', 'HDF5Features', 'read_rows', 'open_features', 'FolderFeatures', 'checked_facts',
-           'describe', 'same_encoder', 'match']
+           'describe', 'same_encoder', 'text_half', 'same_space', 'match']
 
 # %% ../nbs/13_features.ipynb #c02
 import numpy as np, os
@@ -169,7 +169,7 @@ def seconds(self:FeatureStore,
     return _amount(self._attributes(self.find(vid)).get('seconds', 0.), 'seconds', f'{self.path}, video {vid!r}')
 
 @patch(as_prop=True)
-def facts(self:FeatureStore)->dict: # encoder, checksum, frames_per_second, window, stride, opened_as; {}: not said
+def facts(self:FeatureStore)->dict: # `FACTS`, rows_per_second, opened_as, text, text_checksum; {}: not said
     "Which encoder made the rows"
     return {}
 
@@ -250,7 +250,7 @@ def node(self:HDF5Features,
 @patch(as_prop=True)
 def facts(self:HDF5Features)->dict: # as `FeatureStore.facts`
     "What the file's attributes say"
-    keys = (*FACTS, 'rows_per_second', 'opened_as')
+    keys = (*FACTS, 'rows_per_second', 'opened_as', 'text', 'text_checksum')
     with reading(self.path): said = _stated([self.h5], self.path, keys)
     if 'encoder' not in said: return {}
     checked_facts(said, self.path)
@@ -313,7 +313,7 @@ def checked_facts(
         raise ValueError(f"{where}: its encoder is {shown(facts)}: {', '.join(FACTS)} are needed")
     if lacking := [k for k in FACTS if k not in facts]:
         raise ValueError(f"{where} says its encoder, but not {few(lacking)}: extract it again, or remove `encoder`")
-    for k in ('encoder', 'checksum', 'opened_as'):
+    for k in ('encoder', 'checksum', 'opened_as', 'text', 'text_checksum'):
         if not isinstance(facts.get(k, ''), str):
             raise ValueError(f"{where}: {k} of its encoder is {shown(facts[k])}: text is needed")
     for k in ('frames_per_second', 'window', 'stride', 'rows_per_second'):
@@ -340,6 +340,34 @@ def same_encoder(
     if not (have and want) or all(have[k] == want[k] for k in FACTS[1:]): return
     raise ValueError(f"these features are from {describe(have)}, but {what} has those of {describe(want)}: "
                      f"extract with the same encoder, rate, window and stride")
+
+# %% ../nbs/13_features.ipynb #c64j
+def text_half(
+    facts:dict, # of the encoder of some features
+)->tuple[str, str]: # as `open_sentences` names it, and the checksum of its weights; '', '': none is known
+    "What reads sentences in the space of these features; the rows of captions are sentences themselves"
+    if text := facts.get('text', ''): return text, facts.get('text_checksum', '')
+    kind,_,text = facts.get('encoder', '').partition(':')
+    return (text, facts['checksum']) if kind == 'captions' else ('', '')
+
+def same_space(
+    facts:dict, # of the encoder of some features; {}: not known
+    name:str, # of what reads sentences
+    checksum:str, # of its weights
+    columns:tuple[int, int], # of the features, of its vectors
+    where:str='', # the feature file
+)->None:
+    "Refuse features and sentences that have no common space; a file that does not say is taken at the user's word"
+    text,told = text_half(facts)
+    if facts and not text:
+        raise ValueError(f"{where}: features of {describe(facts)} have no text half, so sentences cannot be compared "
+                         "with them untrained: take features of captions:, or of hf: with a model like CLIP")
+    if text and told != checksum:
+        raise ValueError(f"{where}: the features were made with {text} (weights {told}), sentences are read by {name} "
+                         f"(weights {checksum}), which is another space: pass -p vectors {text}, where that is now")
+    if columns[0] != columns[1]:
+        raise ValueError(f"{where}: features of {columns[0]} columns and sentences of {columns[1]} ({name}) are not of "
+                         "one space: name the encoder whose other half made the features, -p vectors NAME")
 
 # %% ../nbs/13_features.ipynb #c66
 def match(

@@ -19,6 +19,7 @@ from .corpus import Corpus
 from .model import MS2D
 from .cca import fit_cca
 from .ridge import fit_ridge, SHRINKAGES
+from .joint import fit_joint, fit_temperature
 
 # %% ../nbs/43_learner.ipynb #c43
 def rate_shape(
@@ -245,7 +246,7 @@ def own_and_foreign_scores(self:Learner,
     with torch.no_grad():
         sentences = a.sentence(self._bag(q, ask))
         for c in (self.corpus.clips if scales is None else [self.corpus.clips[j] for j in scales]):
-            units = torch.cat([a.clips(c[v].to(self.device).float()) for v in videos.split(64)])
+            units = torch.cat([self.model.units(c[v].to(self.device).float(), c.shape[1]) for v in videos.split(64)])
             any_says = a.along(units, a.mean_text[None])
             for (s,u),which in zip(lists, meet):
                 s.append(torch.cat([a.along(units[o], x) for o,x in zip(which.split(64), sentences.split(64))]))
@@ -370,6 +371,27 @@ def measure_ridge(self:Learner,
     self.restore_best()
     return dict(val_wins=100*self.best_wins)
 
+# %% ../nbs/43_learner.ipynb #e3j
+@patch
+def measure_joint(self:Learner,
+    most:int=400, # validation sentences to read, at most
+)->dict: # val_wins, as `judge` gives it
+    "Make alignment the identity of features and sentences that are of one space already; reads no time"
+    q = self.corpus.queries['val']
+    model = self.model
+    fit_joint(model.alignment, model.norm.std)
+    ask = spread_indices(len(q.video), most)
+    clips = self.corpus.clips[model.middle]
+    with torch.no_grad():
+        some = [clips[v].to(self.device).float() for v in q.video[ask].split(64)]
+        units = torch.cat([model.units(x, clips.shape[1]) for x in some])
+        heard = model.alignment.sentence(self._bag(q, ask))
+    if len(q.video[ask].unique()) > 1: fit_temperature(model.alignment, units, heard, q.video[ask].to(self.device))
+    self.average = self.aligned()
+    self.judge(newest=True)
+    self.restore_best()
+    return dict(val_wins=100*self.best_wins)
+
 # %% ../nbs/43_learner.ipynb #c97
 @patch
 def _found(self:Learner, batch, bag, where):
@@ -380,12 +402,11 @@ def _found(self:Learner, batch, bag, where):
     p = float(model.length_exponent)
     score = []
     for c,xy in zip(batch['clips'], model.proposals):
-        score.append(span_scores(model.clip_scores(a.clips(c.float()), heard), xy, length_exponent=p))
+        score.append(span_scores(model.clip_scores(model.units(c.float(), c.shape[1]), heard), xy, length_exponent=p))
     score = torch.cat(score, 1)
     if model.sharpness: score = model.expected_iou_at(score, where, float(model.sharpness), model.overlap())
     return where[score.argmax(1)].T
 
-# %% ../nbs/43_learner.ipynb #s7
 @patch
 def mined_moments(self:Learner,
     index:Tensor, # numbers of training sentences (Q,)
@@ -446,7 +467,7 @@ def _val_words(self:Learner)->dict: # val_rec; empty without a word captioner
 @patch
 def validate(self:Learner)->dict: # label-free numbers
     "Judge this stage on validation queries, on the same ones in every epoch; reads no time"
-    if self.stage == 'align' and self.cfg.ridge: return self.measure_ridge()
+    if self.stage == 'align' and self.cfg.ridge: return self.measure_joint() if self.cfg.joint else self.measure_ridge()
     if self.stage == 'align':
         read = self.global_step*self.cfg.batch_size
         return self._val_words() | self.judge(newest=read < PASSES*len(self.corpus.samples['train']))

@@ -18,6 +18,7 @@ from .loss import iou_labels, reconstruction_loss, rg_bce
 from .alignment import info_nce, span_scores
 from .heads import Alignment, Scorer, video_text_score
 from .calibration import expected_iou, wiener_filter
+from .joint import SCENE, scene_means
 from .ranking import refine_ends
 from .word_captioner import marginal_loss, moment_words, sentence_log_likelihood, WordCaptioner
 from .relations import all_leaves, Order, readable, reading_weights
@@ -152,6 +153,16 @@ def encode_text(self:MS2D,
     state = self.encoder(tokens, lengths)[0] if self.reads_maps else None
     return TextEncoding(sentence, state)
 
+# %% ../nbs/42_model.ipynb #u1
+@patch
+def units(self:MS2D,
+    clips:Tensor, # normalised (B, N, D)
+    reference:float, # clips that a video of training has at this scale
+)->Tensor: # as the scorer keeps them (B, N, c)
+    "Clips in the scorer's space; where the model is told to, each a mean over its scene"
+    unit = self.scorer.clips(clips)
+    return scene_means(unit, SCENE*reference) if self.cfg.scenes else unit
+
 # %% ../nbs/42_model.ipynb #c93
 @patch
 def encode_video(self:MS2D,
@@ -165,7 +176,7 @@ def encode_video(self:MS2D,
         n = v.shape[1]
         longest = self.cfg.longest if j < len(clips)-1 else 0
         xy = proposals(n, longest)
-        scored = self.scorer.clips(v) if self.scorer else None
+        scored = self.units(v, n/times) if self.scorer else None
         near = neighbours(xy).to(v.device) if self.reads_maps else None
         visual = self.network.encode_video(v, longest) if self.reads_maps else None
         said = self.word_captioner.clips(v) if self.cfg.maps and self.cfg.captioner == 'words' else None
@@ -267,7 +278,6 @@ def overlap(self:MS2D,
         return self._overlap
     return span_iou(where[:,None], where) if len(where) <= 4096 else None
 
-# %% ../nbs/42_model.ipynb #r13
 @patch
 def expected_iou_at(self:MS2D,
     scores:Tensor, # of moments (B, M)
@@ -373,7 +383,8 @@ def fine(self:MS2D,
     "The rows of a video as `refine` reads them"
     n = min(len(rows), math.ceil(most*max(1., duration/float(self.horizon))))
     with torch.no_grad():
-        return self.scorer.clips(self.norm(torch.from_numpy(pool_clips(rows, n, duration, rate))))
+        rows = self.norm(torch.from_numpy(pool_clips(rows, n, duration, rate)))
+        return self.units(rows[None], n/max(1., duration/float(self.horizon)))[0]
 
 # %% ../nbs/42_model.ipynb #r17
 @patch

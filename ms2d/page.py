@@ -19,6 +19,7 @@ from .exports import forms
 from .moments import cut, file_names, film_of, film_strip, world_films
 from .retrieval import not_found, Retriever
 from .explained import in_words
+from .zeroshot import from_root
 from .words import tokenize
 from .core import Parameters, cause, label, project_root
 from .video import Video
@@ -27,7 +28,7 @@ from .video import Video
 @dataclass
 class App(Parameters):
     "What the page offers"
-    run: str = 'reports/train' # run folder of a trained model
+    run: str = 'reports/train' # run folder of a trained model, or zeroshot:ENCODER
     videos: str = '' # folder of videos to choose from, or one file; '': the embedded world's, if the model knows it
     encoder: str = '' # what reads video files, as for nbs/extract.ipynb; '': the encoder of the training features
     top: int = 5 # answers to a query
@@ -56,7 +57,7 @@ class Page:
     ):
         self.cfg = cfg
         self.show = show
-        self.retriever = Retriever(project_root()/cfg.run, encoder=cfg.encoder)
+        self.retriever = Retriever(from_root(cfg.run), encoder=cfg.encoder)
         self.retriever.reader                                   # a page that can read no video says so at once
         self.home = self._folder()
         self.made = self.told = 0

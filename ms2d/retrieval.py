@@ -14,7 +14,7 @@ from .core import SUFFIXES
 from .heads import video_text_score
 from .learner import spread_indices
 from .statistics import paired_bootstrap
-from .extraction import extract, Extraction, find_videos
+from .extraction import CaptionReader, extract, Extraction, find_videos
 from .search import _at_least_one, Encoded, Searcher
 
 # %% ../nbs/65_retrieval.ipynb #r0
@@ -159,7 +159,8 @@ def _extracted(self:Retriever, videos, features, workers, say): # -> name -> why
     if not isinstance(what, str):
         raise ValueError("`features` needs an encoder that workers can open: give it by name, 'KIND:FILE'")
     windows = dict(rate=f['frames_per_second'], window=f['window'], stride=f['stride'])
-    asked = Extraction(videos=str(videos), encoder=what, features=str(features), workers=workers, **windows)
+    if isinstance(self.reader, CaptionReader): windows = self.reader.asked(videos)
+    asked = Extraction(**dict(videos=str(videos), encoder=what, features=str(features), workers=workers) | windows)
     ended = extract(asked, say)
     self.features = str(features)
     self._store = None

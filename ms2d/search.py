@@ -15,8 +15,8 @@ from fastcore.basics import patch
 from .core import few, need_file, number, project_root, sentence, shown, SUFFIXES
 from .arrays import _amount, _beside
 from .dataset import CLIP
-from .features import checked_facts, describe, open_features, read_rows, same_encoder, taken_rate
-from .sentences import open_sentences
+from .features import checked_facts, describe, open_features, read_rows, same_encoder, same_space, taken_rate
+from .sentences import may_download, open_sentences
 from .text import encode_batch, Vocabulary
 from .words import tokenize
 from .maps import pool_clips, span_iou, spans
@@ -27,8 +27,10 @@ from .model import TextEncoding, MS2D
 from .checkpoint import newest_model
 from .explained import explained
 from .highlights import clip_edges, saliency_of
+from .zeroshot import EVERYDAY, is_zeroshot, own_scale, scaled, untrained, zeroshot_names
 from .video import Video
 from .encoders import Encoder, open_encoder
+from .extraction import CaptionReader
 
 # %% ../nbs/64_search.ipynb #c28b
 MOST_TIMES = 10_000 # times as long as the longest video of training: what fits into memory
@@ -78,11 +80,17 @@ class Answer(NamedTuple):
     words: list # of each moment: content word -> how much more probable it makes it, nats; {} without a captioner
 
 # %% ../nbs/64_search.ipynb #c12f
+def _untrained(run):
+    "The model of an encoder with two halves, and sentences to compare with"
+    read = open_sentences(zeroshot_names(run)[0])
+    return Trained(*untrained(read), {}, read.facts, [*EVERYDAY])
+
 def load_model(
-    run:str|Path, # run folder
+    run:str|Path, # run folder, or zeroshot:ENCODER
 )->Trained:
     "The trained model of a run"
     if not isinstance(run, (str, Path)): raise ValueError(f"run is {shown(run)}: name a run folder")
+    if is_zeroshot(run): return _untrained(run)
     found = newest_model(Path(run))
     if found is None and (folds := sorted(Path(run).glob('fold-*/last.ckpt'), key=lambda p: (len(str(p)), p))):
         raise FileNotFoundError(f"{run} holds the folds of a run, each with a model of its own: "
@@ -104,7 +112,7 @@ def load_model(
 class Searcher:
     "Find the moments of a video that a sentence describes"
     def __init__(self,
-        run:str|Path, # run folder
+        run:str|Path, # run folder, or zeroshot:ENCODER, see `zeroshot_names`
         features:str|Path='', # feature file or folder in which videos are looked up by name; '': the run's own
         encoder:str|Encoder='', # what reads video files, as for `open_encoder`; '': the world's, if they are of it
     ):
@@ -113,8 +121,9 @@ class Searcher:
                 raise ValueError(f"{name} is {shown(x)}: text is needed")
         self.run = run
         self.model,self.vocab,self.cfg,self.facts,self.sentences,self.others = load_model(run)
-        self.features = str(features or self.cfg.features)
-        self.encoder = encoder
+        self.untrained = is_zeroshot(run)
+        self.features = str(features or ('' if self.untrained else self.cfg.features))
+        self.encoder = encoder or (zeroshot_names(run)[1] if self.untrained else '')
         self.library = {}
         self._store = self._own = self._opened = self._heard = self._text = None
         self._seen = OrderedDict()
@@ -133,7 +142,8 @@ def own_world(
 
 def _open(what, facts):
     "The encoder `what` with the windows of `facts`"
-    try: return open_encoder(what, *(facts.get(k, 0) for k in ('frames_per_second', 'window', 'stride')))
+    asked = (facts.get(k, 0) for k in ('frames_per_second', 'window', 'stride'))
+    try: return open_encoder(what, *asked, download=may_download())
     except (FileNotFoundError, ValueError) as e:
         if not facts: raise
         raise type(e)(f"{e}: the model learned from features of {describe(facts)}; "
@@ -146,6 +156,7 @@ def store(self:Searcher):
     if self._store is None:
         store = open_features(self.features, self.cfg.rows_per_second)
         same_encoder(store.facts, self.facts, f'the model of {self.run}')
+        if self.untrained: self._one_space(store.facts, store.dim, self.features)
         self._store = store
     return self._store
 
@@ -174,15 +185,31 @@ def named(self:Searcher)->str|Encoder:
         "No encoder is opened because a file names it: if you know this one, "
         "name it, Retriever(run, encoder='KIND:FILE'), or -p encoder KIND:FILE")
 
+@patch
+def _reads(self:Searcher, what): # what the user named -> an `Encoder`, or a `CaptionReader`
+    if isinstance(what, Encoder): return what
+    kind,_,where = what.partition(':') if isinstance(what, str) else ('', '', '')
+    if kind != 'captions': return _open(what, self.origin)
+    if not where or not self.sentences:
+        raise ValueError(f"encoder {what!r}: captions:FILE is needed, and a model that reads sentences as vectors")
+    return CaptionReader(where, self.cfg.vectors, self.origin.get('rows_per_second', 0.))
+
+@patch
+def _one_space(self:Searcher, facts, columns, where):
+    "Refuse rows of another space than that of the sentences"
+    s = self.sentences
+    same_space(facts, s['name'], s['checksum'], (columns, s['width']), str(where))
+
 # %% ../nbs/64_search.ipynb #c12dz
 @patch(as_prop=True)
-def reader(self:Searcher)->Encoder:
-    "What makes rows from the frames of a video file: the encoder that made the training features"
+def reader(self:Searcher)->Encoder|CaptionReader:
+    "What makes rows of a video file: the encoder that made the training features, or of what is said in it"
     if self._opened is None:
         what = self.named
         # the project's own is open: only so is it known to be the right one
-        opened = self.own[1] if not self.encoder else what if isinstance(what, Encoder) else _open(what, self.origin)
+        opened = self.own[1] if not self.encoder else self._reads(what)
         same_encoder(opened.facts, self.origin, f'the model of {self.run}')
+        if self.untrained: self._one_space(opened.facts, self.sentences['width'], what)
         self._opened = opened
     return self._opened
 
@@ -265,11 +292,11 @@ def _key(video, duration):
 @patch
 def _read(self:Searcher, path, tick):
     "Rows of a video file, their rate and seconds"
+    if isinstance(self.reader, CaptionReader): return self.reader(path)
     file = Video(path, tick)
     rows = self.reader.rows(file.frames(self.reader.rate, self.reader.most))
     return rows, self.reader.facts['rows_per_second'], file.seconds
 
-# %% ../nbs/64_search.ipynb #c13d
 @patch
 def encode(self:Searcher,
     video:str|Path|np.ndarray, # a video file, a name in the feature file, a .npy, .npz or .h5 file, or rows (T, D)
@@ -290,7 +317,14 @@ def encode(self:Searcher,
     if len(self._seen) > 8: self._seen.popitem(last=False)
     return encoded
 
-# %% ../nbs/64_search.ipynb #c13l
+# %% ../nbs/64_search.ipynb #c13s
+@patch
+def _own_scale(self:Searcher, seen):
+    "What the unit vectors of a video are divided by; 1 where training has measured how far scores stand out"
+    if not self.untrained: return 1.
+    if self._heard is None: self._heard = self.encode_text(self.others)
+    with torch.no_grad(): return own_scale(self.model, seen, self._heard)
+
 @patch
 def _look(self:Searcher, rows, rate, duration, times):
     "Rows of a video -> `Encoded`"
@@ -298,9 +332,11 @@ def _look(self:Searcher, rows, rate, duration, times):
     counts = long_counts(model.counts, times)
     clips = [model.norm(torch.from_numpy(pool_clips(rows, n, duration, rate)))[None] for n in counts]
     with torch.no_grad(): seen = model.encode_video(clips, times if len(counts) > len(model.counts) else 1.)
+    by = self._own_scale(seen)
+    seen = scaled(seen, by)
     where = torch.cat([spans(s.xy, n, torch.tensor([duration]))[0] for s,n in zip(seen, counts)])
     overlap = model.overlap() if counts == model.counts else model.overlap(where)
-    fine = model.fine(rows, duration, rate) if self.cfg.refine else None
+    fine = model.fine(rows, duration, rate)/by if self.cfg.refine else None
     if not all(x.isfinite().all() for x in (*clips, *([] if fine is None else [fine]))):
         raise ValueError(f"feature rows reach {np.abs(rows).max():.0e}, too large for this model: "
                          "are they of its encoder?")
@@ -308,6 +344,7 @@ def _look(self:Searcher, rows, rate, duration, times):
     scale = np.repeat(np.arange(len(seen)), [len(s.xy) for s in seen])
     return Encoded(seen, where, scale, overlap, fine, duration, Order(where, [s.xy for s in seen]), said)
 
+# %% ../nbs/64_search.ipynb #c19v
 @patch
 def unknown(self:Searcher,
     query:str, # a sentence
@@ -317,14 +354,22 @@ def unknown(self:Searcher,
     if len(self.model.text_mean) and self.cfg.align: return []
     return [w for w in tokenize(query) if self.vocab.index.get(w, known) >= known]
 
-# %% ../nbs/64_search.ipynb #c19
+@patch
+def _known_text(self:Searcher):
+    "What reads sentences; no module is imported because a run folder names it"
+    what = self.cfg.vectors
+    if self.untrained or not what.startswith('python:') or self.encoder == what: return what
+    raise ValueError(f"the model of {self.run} reads sentences with {what}, which is code: if you know it, name it, "
+                     f"Retriever(run, encoder={what!r})")
+
 @patch
 def _vectors(self:Searcher, queries):
     "The sentence encoder's vectors of queries (Q, d_s), as `MS2D.bag` takes them"
     if not len(self.model.text_mean): return None
-    if self._text is None: self._text = open_sentences(self.cfg.vectors, self.sentences)
+    if self._text is None: self._text = open_sentences(self._known_text(), self.sentences)
     return torch.from_numpy(self._text(queries))
 
+# %% ../nbs/64_search.ipynb #c19
 @patch
 def encode_text(self:Searcher,
     queries:list[str], # sentences

@@ -145,3 +145,32 @@ def test_a_video_that_is_answered_is_not_learned_from(tmp_path, capsys):
     assert len(corpus.labelled)==7 and "pairs 'val': 2 of 9 are about videos of split 'test': not learned from" in capsys.readouterr().out
     write(tmp_path/'test.jsonl', *queries([f'v{i}' for i in range(9)]))
     with pytest.raises(ValueError, match="pairs 'val': all videos are also in split 'test'"): Corpus(Config(**given, pairs='val'))
+
+def cue(start, end, text): return f'00:00:{start:06.3f} --> 00:00:{end:06.3f}\n{text}\n\n'
+VTT = 'WEBVTT\n\n' + cue(0, 4, 'a <i>dog</i> on a lawn') + cue(3, 6, 'a dog jumps') + cue(20, 90, 'good night')
+
+@needs_wordllama
+def test_subtitles_become_rows(tmp_path):
+    "Through the workbook, of a folder, with the lengths of the videos; cues that overlap share a row, and the last goes on after the end"
+    from ms2d.world import write_video
+    for folder in ('said', 'seen'): (tmp_path/folder).mkdir()
+    write_video(tmp_path/'seen'/'walk.mp4', np.zeros((12*24, 32, 32, 3), np.uint8))
+    (tmp_path/'said'/'walk.en.vtt').write_bytes(b'\xef\xbb\xbf' + VTT.replace('\n', '\r\n').encode())
+    code,text = without_kernel(tmp_path/'out.ipynb', notebook='extract', encoder=f"captions:{tmp_path/'said'}", videos=tmp_path/'seen', features=tmp_path/'f.hdf5', rate=2., workers=1)
+    assert code==0, text[-3000:]
+    store = open_features(tmp_path/'f.hdf5')
+    rows = store.rows('walk')
+    assert store.ids==['walk'] and store.rate('walk')==2 and len(rows)==48 and store.seconds('walk')==24
+    dog,both,jump,night = open_sentences('wordllama')(['a dog on a lawn', 'a dog on a lawn a dog jumps', 'a dog jumps', 'good night'])
+    quiet = slice(16, 40)                                                 # two seconds of breath behind the jump
+    said = [(slice(0, 6), dog), (slice(6, 8), both), (slice(8, 16), jump), (slice(40, 48), night)]
+    for where,want in said: assert np.allclose(rows[where], want, atol=1e-3)
+    assert np.allclose(rows[quiet], (6*dog + 2*both + 8*jump + 8*night)/24, atol=1e-3)
+    with pytest.raises(ValueError, match='but f.hdf5 has those of captions:wordllama'): extract(asked(tmp_path/'said', tmp_path/'f.hdf5'), silent)
+
+@pytest.mark.parametrize('name, text, says', [('a.srt', '', 'a.srt has no cue'), ('a.vtt', 'WEBVTT\n', 'a.vtt has no cue'), ('a.srt', '1\n' + cue(0, 1, '...'), 'none of its texts has a word'),
+    ('a.srt', 'hello\n', "a.srt:1: 'hello' has no times"), ('a.srt', cue(3, 2, 'x'), 'from 3 to 2 s'), ('a.srt', cue(0, 1, 'x\n' + cue(1, 2, 'y')), 'without a blank line')])
+def test_subtitles_that_are_none(name, text, says, tmp_path):
+    (tmp_path/name).write_text(text)
+    with pytest.raises(ValueError, match=says): extract(asked(tmp_path/name, tmp_path/'f.hdf5'), silent)
+    assert [p.name for p in tmp_path.iterdir()]==[name]

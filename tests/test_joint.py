@@ -1,0 +1,233 @@
+"Pictures and sentences of one space: from a film to moments without training, as a user does it"
+import importlib.util, json, os, shutil, sys, types
+from pathlib import Path
+import h5py, numpy as np, pytest, torch
+from ms2d.config import Config
+from ms2d.encoders import open_encoder
+from ms2d.extraction import Extraction, extract
+from ms2d.features import open_features
+from ms2d.retrieval import Retriever
+from ms2d.sentences import open_sentences
+from ms2d.training import train
+from ms2d.world import write_video
+from joint import prepared, small_clip
+from workbooks import cells, without_kernel
+
+needs_wordllama = pytest.mark.skipif(not importlib.util.find_spec('wordllama'), reason='wordllama is not installed: extra [text]')
+needs_hf = pytest.mark.skipif(not (importlib.util.find_spec('transformers') and importlib.util.find_spec('tokenizers')), reason='transformers is not installed: extra [hf]')
+SENTENCES = ['a red square', 'a green square on the left', 'the screen is blue', 'it is dark', 'someone opens the door']
+COLOURS = dict(red=(220, 30, 30), green=(30, 200, 40), blue=(20, 30, 220))
+
+def film(path, seconds=8, size=32, fps=4):
+    "Red, green and blue, one after the other"
+    x = np.concatenate([np.full((seconds*fps, size, size, 3), c, np.uint8) for c in COLOURS.values()])
+    write_video(path, x, fps)
+    return x
+
+@pytest.fixture(scope='module')
+def clip(tmp_path_factory):
+    pytest.importorskip('transformers', reason='the extra [hf] is not installed')
+    folder = tmp_path_factory.mktemp('models')/'small'
+    folder.mkdir()
+    return folder, small_clip(folder, SENTENCES)
+
+@needs_hf
+@pytest.mark.parametrize('kind', ['clip', 'siglip', 'xclip'])
+def test_both_halves_are_the_models_own(kind, tmp_path):
+    "Rows and vectors are what the model itself makes of pixels and tokens prepared by hand; SigLIP's sentences are filled up"
+    import transformers
+    net = small_clip(tmp_path, SENTENCES, kind)
+    encoder,read = open_encoder(f'hf:{tmp_path}'),open_sentences(f'hf:{tmp_path}')
+    assert encoder.facts['text']==f'hf:{tmp_path.name}' and encoder.facts['text_checksum']==read.checksum
+    frames = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), np.uint8)
+    cut = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    fill = dict(padding='max_length', max_length=24) if kind=='siglip' else {}
+    with torch.no_grad():
+        x = prepared(frames, 32)
+        seen = net.get_video_features(pixel_values=x[None]) if kind=='xclip' else net.get_image_features(pixel_values=x)
+        for s,row in zip(SENTENCES, read(SENTENCES)):                       # one at a time: padding changes nothing
+            tokens = cut([s], return_tensors='pt', **fill)
+            said = net.get_text_features(**({'input_ids': tokens['input_ids']} if kind=='siglip' else {k: tokens[k] for k in ('input_ids', 'attention_mask')}))
+            said = (said if isinstance(said, torch.Tensor) else said.pooler_output)[0].numpy()
+            assert np.allclose(row, said/np.linalg.norm(said), atol=1e-5)
+    seen = seen if isinstance(seen, torch.Tensor) else seen.pooler_output
+    assert np.allclose(encoder.rows(frames), seen.numpy(), atol=1e-4) and seen.shape[1]==read.width
+
+@needs_hf
+def test_the_checksum_is_of_weights_tokenizer_and_filling(clip, tmp_path):
+    folder,_ = clip
+    one = open_sentences(f'hf:{folder}').checksum
+    shutil.copytree(folder, tmp_path/'same')
+    assert open_sentences(f"hf:{tmp_path/'same'}").checksum==one
+    small_clip(tmp_path/'same', SENTENCES, seed=1)
+    assert open_sentences(f"hf:{tmp_path/'same'}").checksum!=one
+    small_clip(tmp_path/'same', [*SENTENCES[::-1], 'a red red door'])
+    assert open_sentences(f"hf:{tmp_path/'same'}").checksum!=one
+
+@needs_hf
+def test_from_a_film_to_moments(clip, tmp_path):
+    "No run folder, no training; the model's own half reads the sentence. What the file's name is makes no difference"
+    folder,net = clip
+    film(tmp_path/'holiday.mp4')
+    retriever = Retriever(f'zeroshot:hf:{folder}')
+    found = retriever.search(tmp_path/'holiday.mp4', 'a green square', top=3)
+    assert list(found.columns)==['start', 'end', 'score', 'scale'] and 1<=len(found)<=3
+    assert (found.start>=0).all() and (found.end<=24.01).all() and (found.start<found.end).all() and found.score.between(0, 1).all()
+    assert 0<=retriever.match_probability(tmp_path/'holiday.mp4', 'a green square')<=1
+    # rows that say what the sentence says: the moment is where they are
+    read = open_sentences(f'hf:{folder}')
+    rows = read(['it is dark']*8 + ['a green square on the left']*8 + ['the screen is blue']*8)
+    best = retriever.search(rows, 'a green square on the left', top=1, duration=24.).iloc[0]
+    assert abs(best.start - 8)<=1 and abs(best.end - 16)<=1
+
+@needs_hf
+def test_from_a_film_to_a_run_folder(clip, tmp_path):
+    "Rows by the workbook, a run folder by the preset, a question about a new film; nothing is trained and no time is read"
+    folder,_ = clip
+    (tmp_path/'films').mkdir()
+    for i in range(8): film(tmp_path/'films'/f'v{i}.mp4', 4 + i % 3)
+    code,text = without_kernel(tmp_path/'x.ipynb', notebook='extract', encoder=f'hf:{folder}', videos=tmp_path/'films', features=tmp_path/'f.hdf5', workers=1)
+    assert code==0, text[-3000:]
+    with h5py.File(tmp_path/'f.hdf5') as f: assert f.attrs['text']=='hf:small' and f.attrs['text_checksum']==open_sentences(f'hf:{folder}').checksum
+    def queries(names): return ''.join(json.dumps(dict(qid=f'{v}{k}', vid=v, query=s, duration=24, start=1, end=9)) + '\n' for v in names for k,s in enumerate(SENTENCES[:3]))
+    for split,names in dict(train=['v0', 'v1', 'v2', 'v3', 'v4'], test=['v5', 'v6']).items(): (tmp_path/f'{split}.jsonl').write_text(queries(names))
+    given = dict(dataset='jsonl', annotations=str(tmp_path), features=str(tmp_path/'f.hdf5'), clips=8, scales=2, accelerator='cpu', preset='zeroshot', out=str(tmp_path/'run'))
+    run = train(Config(vectors=f'hf:{folder}', **given))
+    a = run.model.alignment
+    assert torch.equal(a.video.weight, run.model.norm.std.diag()) and torch.equal(a.text.weight, torch.eye(32))
+    found = Retriever(tmp_path/'run', encoder=f'hf:{folder}').search(tmp_path/'films'/'v7.mp4', 'a red square')
+    assert len(found) and (found.end<=15.01).all()
+    small_clip(other := tmp_path/'other', SENTENCES, seed=3)
+    with pytest.raises(ValueError, match='another space: pass -p vectors hf:small'): train(Config(vectors=f'hf:{other}', **given))
+    if importlib.util.find_spec('wordllama'):
+        with pytest.raises(ValueError, match='another space'): train(Config(**given))
+
+TALK = 'WEBVTT\n\n' + ''.join(f'00:{m:02d}:{s:02d}.000 --> 00:{m:02d}:{s + 9:02d}.500\n{text}\n\n' for m,s,text in [
+    (0, 0, 'Welcome to this talk about gardens'), (0, 10, 'Roses need much water in summer'), (0, 20, 'Now we look at the tools'), (0, 30, 'A good spade is made of steel'),
+    (0, 40, 'My dog likes to dig holes, too'), (0, 50, 'Thank you, and good night')])
+
+@needs_wordllama
+def test_what_is_said_is_found(tmp_path):
+    "A talk with subtitles through the workbook: the answer is when it was said"
+    write_video(tmp_path/'talk.mp4', np.random.default_rng(0).integers(0, 255, (60*2, 32, 32, 3), np.uint8), 2)
+    (tmp_path/'talk.vtt').write_text(TALK)
+    code,text = without_kernel(tmp_path/'o.ipynb', notebook='retrieve', run=f"zeroshot:captions:{tmp_path/'talk.vtt'}", video=tmp_path/'talk.mp4', query='the puppy makes a hole', out=tmp_path/'out')
+    assert code==0, text[-3000:]
+    best = json.loads((tmp_path/'out'/'moments.json').read_text())
+    best = (best.get('answers') or best['queries'])[0]['moments'][0]
+    assert abs(best['start'] - 40)<=2.5 and abs(best['end'] - 50)<=2.5, best
+    retriever = Retriever(f"zeroshot:captions:{tmp_path/'talk.vtt'}")
+    flowers = retriever.search(tmp_path/'talk.mp4', 'flowers have to be watered').iloc[0]
+    assert abs(flowers.start - 10)<=2.5 and abs(flowers.end - 20)<=2.5
+    assert list(retriever.index([str(tmp_path/'talk.mp4')]).problem)==[''] and len(retriever.search_all('a spade'))
+    (tmp_path/'talks').mkdir()
+    shutil.copy(tmp_path/'talk.mp4', tmp_path/'talks')
+    assert list(retriever.index(tmp_path/'talks', features=tmp_path/'kept.hdf5', workers=1).problem)==['']
+    best = retriever.search_all('flowers have to be watered').iloc[0]
+    assert abs(best.start - 10)<=2.5 and open_features(tmp_path/'kept.hdf5').facts['text']=='wordllama'
+    with pytest.raises(ValueError, match="says nothing of video 'other'"): retriever.search(shutil.copy(tmp_path/'talk.mp4', tmp_path/'other.mp4'), 'a spade')
+
+@needs_wordllama
+def test_rows_of_captions_by_their_name(tmp_path):
+    "A feature file of captions and a sentence encoder are a model; a file of another encoder is refused"
+    lines = [dict(vid=v, seconds_per_caption=2, captions=['a man cooks']*5 + [f'a {v} on the lawn']*5 + ['people watch a film']*5) for v in ('dog', 'cat')]
+    (tmp_path/'c.jsonl').write_text(''.join(json.dumps(x) + '\n' for x in lines))
+    extract(Extraction(encoder=f"captions:{tmp_path/'c.jsonl'}", features=str(tmp_path/'f.hdf5'), workers=1), lambda line: None)
+    retriever = Retriever('zeroshot:wordllama', features=tmp_path/'f.hdf5')
+    best = retriever.search('dog', 'a dog in the garden').iloc[0]
+    assert abs(best.start - 10)<=2 and abs(best.end - 20)<=2
+    retriever.index()
+    assert retriever.search_all('a dog in the garden').video[0]=='dog' and retriever.search_all('a cat in the garden').video[0]=='cat'
+    shutil.copy(tmp_path/'f.hdf5', other := tmp_path/'other.hdf5')
+    with h5py.File(other, 'a') as f: f.attrs.update(text='st:mini', text_checksum='0')
+    with pytest.raises(ValueError, match='another space: pass -p vectors st:mini'): Retriever('zeroshot:wordllama', features=other).search('dog', 'a dog')
+    shutil.copy(tmp_path/'f.hdf5', other := tmp_path/'third.hdf5')
+    with h5py.File(other, 'a') as f:
+        for k in ('text', 'text_checksum'): del f.attrs[k]
+        f.attrs['encoder'] = 'tflite:a'
+    with pytest.raises(ValueError, match='have no text half'): Retriever('zeroshot:wordllama', features=other).search('dog', 'a dog')
+
+def both(frames): return frames.mean((1, 2))
+both.text = lambda sentences: np.array([[('red' in s)*190. + 30, ('green' in s)*170. + 30, ('blue' in s)*190. + 30] for s in sentences])
+both.rate,both.window = 1.,1
+
+def test_a_function_with_both_halves(tmp_path, monkeypatch):
+    ours = types.ModuleType('ours')
+    ours.both = both
+    monkeypatch.setitem(sys.modules, 'ours', ours)
+    both.__module__ = 'ours'
+    film(tmp_path/'a.mp4')
+    retriever = Retriever('zeroshot:python:ours.both')
+    for k,colour in enumerate(COLOURS):
+        best = retriever.search(tmp_path/'a.mp4', f'the screen is {colour}').iloc[0]
+        assert abs(best.start - 8*k)<=1 and abs(best.end - 8*(k + 1))<=1, (colour, best)
+
+@pytest.mark.parametrize('run, error, says', [('zeroshot:hf:', ValueError, 'names no encoder with two halves'), ('zeroshot:tflite:a', ValueError, 'names no encoder with two halves'),
+    ('zeroshot:python:ms2d.nothing', ValueError, 'MODULE.FUNCTION that can be imported'), ('zeroshot:python:json.loads', ValueError, 'has no text half'),
+    pytest.param('zeroshot:hf:nobody/has-this', FileNotFoundError, 'MS2D_DOWNLOAD=1', marks=needs_hf), pytest.param('zeroshot:st:nowhere', FileNotFoundError, 'no sentence model', marks=needs_wordllama)])
+def test_what_is_no_encoder(run, error, says, monkeypatch):
+    monkeypatch.delenv('MS2D_DOWNLOAD', raising=False)
+    with pytest.raises(error, match=says): Retriever(run)
+
+@needs_hf
+def test_a_model_without_a_tokenizer(clip, tmp_path):
+    for p in clip[0].iterdir():
+        if 'token' not in p.name: shutil.copy(p, tmp_path)
+    assert 'text' not in open_encoder(f'hf:{tmp_path}').facts
+    with pytest.raises(ValueError, match='has no tokenizer'): Retriever(f'zeroshot:hf:{tmp_path}')
+
+def pictures_of_the_world(videos, side, each=3):
+    "Frames in which something is seen, and the sentence that says what"
+    from ms2d.world_pictures import render
+    from ms2d.world_sentences import queries, script
+    rng = np.random.default_rng(0)
+    frames,said = [],[]
+    for vid in videos:
+        s = script(0, vid)
+        wanted = sorted((float(t), q) for a,b,q in queries(s) for t in rng.uniform(a, b, each))
+        frames.append(render(s, [t for t,_ in wanted], side))
+        said += [q for _,q in wanted]
+    return np.concatenate(frames), said
+
+def contrasted(net, folder, frames, said, steps=1500):
+    "Train a model of pictures and text as CLIP was: which sentence belongs to which picture"
+    import transformers
+    tokens = transformers.AutoTokenizer.from_pretrained(folder)(said, padding=True, return_tensors='pt')
+    same = {q: i for i,q in enumerate(dict.fromkeys(said))}
+    which,x = torch.tensor([same[q] for q in said]),prepared(frames, frames.shape[1]).half()
+    opt = torch.optim.AdamW(net.parameters(), lr=1e-3)
+    plan = torch.optim.lr_scheduler.OneCycleLR(opt, 1e-3, total_steps=steps)
+    for i in range(steps):
+        some = torch.randperm(len(said))[:96]
+        out = net.train()(input_ids=tokens['input_ids'][some], attention_mask=tokens['attention_mask'][some], pixel_values=x[some].float())
+        other = (which[some][:,None]==which[some]) & ~torch.eye(96, dtype=torch.bool)
+        m,own = out.logits_per_text.masked_fill(other, -1e4),torch.arange(96)
+        loss = (torch.nn.functional.cross_entropy(m, own) + torch.nn.functional.cross_entropy(m.T, own))/2
+        opt.zero_grad(); loss.backward(); opt.step(); plan.step()
+    net.eval().save_pretrained(folder)
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@needs_hf
+def test_a_clip_that_was_trained_for_minutes(tmp_path):
+    "Pictures of the world and their sentences make a small CLIP; films that it never saw are answered better than by any constant"
+    from ms2d.baselines import constant_recall
+    from ms2d.dataset import Sample
+    from ms2d.world_pictures import render
+    from ms2d.world_sentences import queries, script
+    frames,said = pictures_of_the_world([f'train{i:04d}' for i in range(500)], 48)
+    (folder := tmp_path/'clip').mkdir()
+    contrasted(small_clip(folder, said, width=96, layers=2, side=48), folder, frames, said)
+    retriever,samples,hits = Retriever(f'zeroshot:hf:{folder}', encoder=open_encoder(f'hf:{folder}', rate=2.)),[],[]
+    for i in range(40):
+        s = script(0, f'test{i:04d}')
+        path = tmp_path/f'{s.vid}.mp4'
+        write_video(path, render(s, (np.arange(int(s.duration*4)) + .5)/4, 96), 4)
+        for k,(a,b,q) in enumerate(queries(s)):
+            samples.append(Sample(f'{s.vid}-{k}', s.vid, q, s.duration, a, b))
+            best = retriever.search(path, q, top=1).iloc[0]
+            inter = max(0., min(best.end, b) - max(best.start, a))
+            hits.append(inter/(max(best.end, b) - min(best.start, a))>=.5)
+    ours,constant = 100*np.mean(hits),np.nanmax(constant_recall(samples))
+    print(f'R@1 IoU .5 of {len(hits)} queries: {ours:.1f}, the best constant of these very queries {constant:.1f}')
+    assert ours > constant + 3
