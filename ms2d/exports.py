@@ -12,7 +12,7 @@ from html import escape
 from pathlib import Path
 from xml.etree import ElementTree as ET
 from .core import plain
-from .frames import Film, frame_number, list_rate, RATES, Shot, shots, timecode
+from .frames import frame_number, list_rate, RATES, Shot, shots, timecode
 
 # %% ../nbs/59_exports.ipynb #x16
 def _reels(films):

@@ -11,7 +11,6 @@ import functools, hashlib, os, shutil, time, unicodedata
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 import numpy as np, torch
 from fastcore.basics import patch
 from .captions import Captioned, cue_files, is_timed, on_grid, read_captions, read_cues
