@@ -14,6 +14,7 @@ from workbooks import without_kernel
 
 needs_wordllama = pytest.mark.skipif(not importlib.util.find_spec('wordllama'), reason='wordllama is not installed: extra [text]')
 needs_hf = pytest.mark.skipif(not (importlib.util.find_spec('transformers') and importlib.util.find_spec('tokenizers')), reason='transformers is not installed: extra [hf]')
+needs_st = pytest.mark.skipif(not importlib.util.find_spec('sentence_transformers'), reason='sentence_transformers is not installed: extra [text]')
 SENTENCES = ['a red square', 'a green square on the left', 'the screen is blue', 'it is dark', 'someone opens the door']
 COLOURS = dict(red=(220, 30, 30), green=(30, 200, 40), blue=(20, 30, 220))
 
@@ -163,7 +164,7 @@ def test_a_function_with_both_halves(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize('run, error, says', [('zeroshot:hf:', ValueError, 'names no encoder with two halves'), ('zeroshot:tflite:a', ValueError, 'names no encoder with two halves'),
     ('zeroshot:python:ms2d.nothing', ValueError, 'MODULE.FUNCTION that can be imported'), ('zeroshot:python:json.loads', ValueError, 'has no text half'),
-    pytest.param('zeroshot:hf:nobody/has-this', FileNotFoundError, 'MS2D_DOWNLOAD=1', marks=needs_hf), pytest.param('zeroshot:st:nowhere', FileNotFoundError, 'no sentence model', marks=needs_wordllama)])
+    pytest.param('zeroshot:hf:nobody/has-this', FileNotFoundError, 'MS2D_DOWNLOAD=1', marks=needs_hf), pytest.param('zeroshot:st:nowhere', FileNotFoundError, 'no sentence model', marks=needs_st)])
 def test_what_is_no_encoder(run, error, says, monkeypatch):
     monkeypatch.delenv('MS2D_DOWNLOAD', raising=False)
     with pytest.raises(error, match=says): Retriever(run)
