@@ -312,7 +312,7 @@ def test_keyboard_width_and_contrast(app, page, width):
     assert not [x for x in page.evaluate(CONTRAST) if x[0]<4.5]
     assert page.title()=='ms2d: when does it happen?' and page.locator('html').get_attribute('lang')=='en'
 
-def test_only_this_machine_and_only_these_files(app):
+def test_only_this_machine_and_only_these_files(app, page):
     assert listens(app.port) and not listens(app.port, '127.0.0.2')                 # which it would take if it took all addresses
     media = next((app.folder/'temporary').glob('*/media'))
     home = next(media.glob('page-*'))
