@@ -84,7 +84,7 @@ def _clip_scores(model, corpus, split, index, aims):
     batch = corpus.batch(split, index, [0])
     heard = model.encode_text(batch['tokens'], batch['lengths'], batch['vector']).sentence
     meant = torch.stack([h if a is None else a for h,a in zip(heard, aims)])
-    return model.clip_scores(model.scorer.clips(batch['clips'][0].float()), meant)
+    return model.clip_scores(model.units(batch['clips'][0].float(), model.counts[0]), meant)
 
 def query_saliency(
     model, # `ms2d.model.MS2D`
