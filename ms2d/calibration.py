@@ -27,8 +27,8 @@ def _highest(
     return torch.stack(rows)
 
 def _wins(
-    highest:Tensor, # own video first (F+1, Q)
-)->Tensor: # (Q,), 0..1; a tie is half a win
+    highest:Tensor, # own video first (F+1, ..., Q)
+)->Tensor: # (..., Q), 0..1; a tie is half a win
     "How often the own video beats a foreign one"
     own,*foreign = highest
     return sum((own > f).double() + (own >= f).double() for f in foreign)/(2*len(foreign))

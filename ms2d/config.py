@@ -87,7 +87,7 @@ class _Size(Data):
     "What is asked, and how large the model is"
     split: str = 'test' # queries to answer: test, val, or a published list (test-3158; val_1, val_2)
     pairs: str = 'train' # split whose pairs are learned from; their times are never read
-    preset: str = 'ms2d' # ms2d, poster, ridge, align, supervised or zeroshot
+    preset: str = 'ms2d' # ms2d, poster, mended, ridge, align, supervised or zeroshot
     scales: int = 3 # N_s, number of temporal scales
     clips: int = 64 # N_1, clips of the finest scale; every further scale has half
     longest: int|None = None # longest span of a scale, in clips (the coarsest offers all); 0: all
@@ -115,7 +115,7 @@ class _Contrast(_Size):
 @dataclass
 class Method(_Contrast):
     "What is learned, and how; `None` means: as the preset says"
-    captioner: str|None = None # who rebuilds sentences: 'lstm' (poster, from K candidates), 'words' (from all moments), 'none'
+    captioner: str|None = None # who rebuilds sentences: 'lstm' (from K candidates), 'words' (all moments), 'none'
     maps: bool|None = None # the network over the maps, trained on pseudo labels
     labels: str|None = None # pseudo labels: 'share' (poster), 'mixed' (NLL and span score) or 'iou' (READS TIMES)
     nll_weight: float|None = None # weight of the NLL in 'mixed' labels
@@ -244,7 +244,7 @@ def rounds(self:Config)->int:
 @patch
 def _fits_together(self:Config)->None:
     "Raise a readable error where one part needs another that is not there"
-    for name in ('ridge', 'cca'):
+    for name in ('ridge', 'scenes', 'cca'):
         if getattr(self, name) and not self.align: raise ValueError(f"{name} needs align: it is a part of it")
     for name in ('calibrate', 'wiener', 'expected_iou', 'refine'):
         if getattr(self, name) and not self.scorer:
@@ -261,7 +261,7 @@ def resolved(self:Config)->Config: # every field but `fold` has a value
     folder = 'train' if self.dataset == 'world' else self.dataset
     cfg = dataclasses.replace(self, **preset, out=self.out or f"reports/{folder}")
     cfg._fits_together()
-    if not cfg.expected_iou:                                             # relations go by the sharpness that it measures
+    if not cfg.expected_iou:                                        # relations go by the sharpness that it measures
         if self.relations in ('order', 'all'): raise ValueError(f"relations={self.relations} needs expected_iou")
         cfg.relations = 'none'
     if cfg.joint: cfg._check_joint()

@@ -273,11 +273,6 @@ def others(self:Corpus,
 
 # %% ../nbs/41_corpus.ipynb #k7
 @patch
-def knows(self:Corpus, sentence:str)->bool:
-    "Can any of its words be read?"
-    return bool(self.reader) or any(w in self.vocab for w in tokenize(sentence))
-
-@patch
 def read(self:Corpus,
     sentences:list[str], # Q of them
 )->tuple: # tokens (Q, L), lengths (Q,), vectors of the sentence encoder (Q, d_s)

@@ -12,7 +12,7 @@ from torch import nn, Tensor
 
 # %% ../nbs/31_heads.ipynb #sc1
 class Scorer(nn.Module):
-    "Says of every clip how well it fits a sentence; has `clips`, `sentence` and `along`, which is linear in the sentence"
+    "How well clips fit a sentence; it has `clips`, `sentence` and `along`, which is linear in the sentence"
     def __init__(self,
         width:int, # of what is read of a sentence
     ):

@@ -14,7 +14,8 @@ from torch import distributed as dist, Tensor
 from torch.utils.data import DataLoader
 from .core import few, replacing
 from .alignment import span_scores
-from .calibration import behind, calibration, LENGTH_EXPONENTS, MEAN_TEXT_SHARES, told_sharpness, wiener_filter, wiener_gain
+from .calibration import _wins, behind, calibration, LENGTH_EXPONENTS, MEAN_TEXT_SHARES
+from .calibration import told_sharpness, wiener_filter, wiener_gain
 from .corpus import Corpus
 from .model import MS2D
 from .cca import fit_cca
@@ -513,9 +514,7 @@ def choose_share(self:Learner,
             pairs = zip(ask.split(16), videos[meet].split(16))
             highest.append(torch.cat([self._map_highest(q.take(i), v) for i,v in pairs], 1))
     if len(highest) < 2: return {}
-    best,*foreign = highest
-    won = sum((best > f).double() + (best >= f).double() for f in foreign)/(2*len(foreign))
-    share = MAP_SHARES[int((behind(won) <= 1).nonzero()[0])]
+    share = MAP_SHARES[int((behind(_wins(torch.stack(highest))) <= 1).nonzero()[0])]
     self.model.network.share.fill_(share)
     return dict(map_share=share)
 

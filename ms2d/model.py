@@ -9,7 +9,8 @@ __all__ = ['VideoEncoding', 'TextEncoding', 'ScaleOutput', 'Candidates', 'MS2D',
 import math, numpy as np, torch, typing
 from fastcore.basics import patch
 from torch import nn, Tensor
-from .text import PAD, SentenceEncoder, UNK, weighted_mean, WordEmbedding
+from .text import PAD, SentenceEncoder, UNK, unknown_words, Vocabulary, weighted_mean, WordEmbedding
+from .words import tokenize
 from .maps import proposals, clip_counts, neighbours, Normalise, pool_clips, span_iou, spans
 from .network import MapNetwork, top_k_proposals
 from .caption import Captioner, log_likelihood
@@ -87,7 +88,8 @@ class MS2D(nn.Module):
         # a regression is one head and predicts whole clips
         dim,heads = (self.norm.width, 1) if cfg.ridge else (cfg.align_dim, cfg.heads)
         if cfg.align: self.alignment = Alignment(self.norm.width, reads, dim, heads)
-        if cfg.captioner == 'words': self.word_captioner = WordCaptioner(self.norm.width, weights[:spoken], cfg.align_dim)
+        if cfg.captioner == 'words':
+            self.word_captioner = WordCaptioner(self.norm.width, weights[:spoken], cfg.align_dim)
         if cfg.maps: self._map_parts()
 
 # %% ../nbs/42_model.ipynb #r5
@@ -124,11 +126,18 @@ def scorer(self:MS2D)->Scorer|None:
 
 # %% ../nbs/42_model.ipynb #c35
 @patch
+def spoken_weight(self:MS2D,
+    tokens:Tensor, # words (B, L)
+)->Tensor: # omega (B, L); 0 for what cannot be said
+    "How much each word counts for the word captioner: the root of its idf"
+    return self.idf[tokens].sqrt()*(tokens < self.spoken)
+
+@patch
 def word_bag(self:MS2D,
     tokens:Tensor, # words (B, L)
 )->Tensor: # weights of the captioner's words (B, W)
-    "What the word captioner reads of a sentence: the root of the idf of each word that it can say"
-    weight = self.idf[tokens].sqrt()*(tokens < self.spoken)
+    "What the word captioner reads of a sentence"
+    weight = self.spoken_weight(tokens)
     return weight.new_zeros(len(tokens), self.spoken).scatter_add(1, tokens.clamp(max=self.spoken-1), weight)
 
 @patch
@@ -163,6 +172,15 @@ def units(self:MS2D,
     unit = self.scorer.clips(clips)
     return scene_means(unit, SCENE*reference) if self.cfg.scenes else unit
 
+@patch
+def words_of(self:MS2D,
+    clips:Tensor, # normalised (B, N, D)
+    scored:Tensor|None, # the same as the scorer keeps them
+)->Tensor|None: # (B, N, align_dim+1); None: there is no word captioner
+    "What the word captioner may say of clips; where it is the scorer it has said it already"
+    if self.cfg.captioner != 'words': return None
+    return scored if self.cfg.scorer == 'captioner' else self.word_captioner.clips(clips)
+
 # %% ../nbs/42_model.ipynb #c93
 @patch
 def encode_video(self:MS2D,
@@ -179,7 +197,7 @@ def encode_video(self:MS2D,
         scored = self.units(v, n/times) if self.scorer else None
         near = neighbours(xy).to(v.device) if self.reads_maps else None
         visual = self.network.encode_video(v, longest) if self.reads_maps else None
-        said = self.word_captioner.clips(v) if self.cfg.maps and self.cfg.captioner == 'words' else None
+        said = self.words_of(v, scored) if self.cfg.maps else None
         seen.append(VideoEncoding(xy, near, scored, visual, said, n/times))
     return seen
 
@@ -248,6 +266,14 @@ def cell_spans(self:MS2D,
     return torch.cat([spans(xy, n, duration.cpu()) for xy,n in zip(self.proposals, self.counts)], 1).to(duration.device)
 
 # %% ../nbs/42_model.ipynb #b1
+@patch
+def measure_text(self:MS2D,
+    vectors:Tensor, # of a sentence encoder (Q, d_s)
+)->None:
+    "Take the mean of sentence vectors, and their deviation, for those of all sentences"
+    self.text_mean.copy_(vectors.mean(0))
+    self.text_scale.copy_((vectors - vectors.mean(0)).std().clamp(min=1e-6))
+
 def build(
     cfg:Config, # resolved
     corpus:Corpus,
@@ -260,9 +286,7 @@ def build(
     if cfg.captioner == 'words':
         said = corpus.queries['train'].tokens
         model.word_captioner.begin(torch.bincount(said[said > UNK], minlength=len(corpus.idf))[:corpus.spoken].float())
-    if vectors.shape[1]:
-        model.text_mean.copy_(vectors.mean(0))
-        model.text_scale.copy_((vectors - vectors.mean(0)).std().clamp(min=1e-6))
+    if vectors.shape[1]: model.measure_text(vectors)
     model.norm.load_state_dict(corpus.norm.state_dict())
     model.horizon.copy_(corpus.queries['train'].duration.max())
     return model
@@ -327,11 +351,21 @@ def confidence(self:MS2D,
     return expected*((kappa*best).logsumexp(1) - (kappa*logits).logsumexp(1)).exp()[:,None]
 
 @patch
-def ways(self:MS2D,
+def unread(self:MS2D,
+    vocab:Vocabulary, # of the model
     sentence:str, # a query
-    knows:callable, # sentence -> can any of its words be read?
+)->list[str]: # in order
+    "The words that the model cannot read; a sentence encoder reads all, a captioner what it can say"
+    if len(self.text_mean) and self.cfg.align: return []
+    return unknown_words(vocab, sentence, self.spoken if self.cfg.scorer == 'captioner' else 0)
+
+@patch
+def ways(self:MS2D,
+    vocab:Vocabulary, # of the model
+    sentence:str, # a query
 )->tuple: # of `Reading`
     "How the model may read a sentence; as a whole alone, where it is not calibrated"
+    def knows(text): return len(self.unread(vocab, text)) < len(tokenize(text))
     return readable(sentence, self.cfg.relations if self.sharpness else 'none', knows)
 
 @patch
@@ -425,8 +459,7 @@ def word_loss(self:MS2D,
     clips = self.word_captioner.clips(batch['clips'][self.middle].float())
     own = self.word_captioner.own_words(clips, tokens.clamp(max=self.spoken-1))
     inside = moment_words(own, self.proposals[self.middle].to(own.device))
-    weight = self.idf[tokens].sqrt()*(tokens < self.spoken)
-    return marginal_loss(sentence_log_likelihood(inside, weight))
+    return marginal_loss(sentence_log_likelihood(inside, self.spoken_weight(tokens)))
 
 @patch
 def clip_losses(self:MS2D,

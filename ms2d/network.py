@@ -63,7 +63,7 @@ class MapNetwork(nn.Module):
         self.score = nn.Linear(dim, 1)
         nn.init.zeros_(self.score.weight)
         nn.init.zeros_(self.score.bias)
-        self.register_buffer('share', torch.ones(()))        # sigma, how much of what it learned counts beside the span score
+        self.register_buffer('share', torch.ones(()))    # sigma, weight of what it learned beside the span score
 
 # %% ../nbs/22_network.ipynb #c13a
 @patch

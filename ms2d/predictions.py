@@ -327,9 +327,11 @@ def read_saliency(
     broken = {_SALIENCY: [(l.number, shown(l.saliency)) for q,l in told.items() if found[q] is None]}
     lacking = [s.qid for s in samples if s.qid not in told]
     said = _say(broken, len(lines)) if len(good) < len(told) else []
-    if lacking: said.append(f"{len(lacking):,} of {len(samples):,} queries have no pred_saliency_scores: {few(lacking)}")
+    if lacking:
+        said.append(f"{len(lacking):,} of {len(samples):,} queries have no pred_saliency_scores: {few(lacking)}")
     odd = [q for s in samples if (q := s.qid) in good and len(good[q]) != int(s.duration/CLIP)]
-    note = f'{len(odd):,} queries have more or fewer scores than clips of {CLIP:g} s: cut, or filled with 0 [{few(odd)}]'
+    note = (f'{len(odd):,} queries have more or fewer scores than clips of {CLIP:g} s: '
+            f'cut, or filled with 0 [{few(odd)}]')
     return good, _heed(path, said, [note] if odd else [], flaws, f"{len(samples) - len(good):,} of {len(samples):,}")
 
 # %% ../nbs/18_predictions.ipynb #r1

@@ -93,7 +93,7 @@ def verdict(
     "What a model thinks of every moment that some queries could mean"
     batch = corpus.batch(split, index)
     where = model.cell_spans(batch['duration'])
-    ways = [model.ways(corpus.samples[split][i].query, corpus.knows) for i in index.tolist()]
+    ways = [model.ways(corpus.vocab, corpus.samples[split][i].query) for i in index.tolist()]
     with torch.no_grad():
         seen = model.encode_video(batch['clips'])
         heard = model.encode_text(batch['tokens'], batch['lengths'], batch['vector'])

@@ -15,7 +15,7 @@ from .heads import video_text_score
 from .learner import spread_indices
 from .statistics import paired_bootstrap
 from .extraction import CaptionReader, extract, Extraction, find_videos
-from .search import _at_least_one, Encoded, Searcher
+from .search import _as_table, _at_least_one, Asked, Encoded, Searcher
 
 # %% ../nbs/65_retrieval.ipynb #r0
 class Retriever(Searcher):
@@ -68,15 +68,20 @@ def _foreign_share(match, reference): # of sentences with a video (Q,), of the u
     "The share of usual sentences that fit a video at least as well, the sentence itself among them"
     return (1 + (reference >= match[:,None]).sum(1)).double()/(1 + len(reference))
 
+@patch(as_prop=True)
+def compares(self:Retriever)->bool:
+    "Can it say whether a sentence is about a video at all? It takes an alignment, and sentences about others"
+    return bool(self.others) and self.cfg.align
+
 @patch
 def foreign_share(self:Retriever,
     video:str|Path|np.ndarray|Encoded, # as for `search`
-    query:str, # what to look for
+    query:str|Asked, # what to look for
     duration:float=0., # of the video, s; 0: the file's own, or from the rows and their rate
 )->float|None: # 0..1; above `FOREIGN` what is asked is not found; None: the model cannot compare videos
     "The share of sentences about other videos that fit this one at least as well as `query`"
-    if not (self.others and self.cfg.align): return None
-    heard = self.encode_text([query])
+    if not self.compares: return None
+    heard = query.heard if isinstance(query, Asked) else self.encode_text([query])
     if not isinstance(video, Encoded): video = self.encode(video, duration)
     return float(_foreign_share(self._match(video, heard), self.reference(video)))
 
@@ -96,11 +101,9 @@ def search(self:Retriever,
     duration:float=0., # of the video, s; 0: the file's own, or from the rows and their rate
 )->'pandas.DataFrame': # as `Searcher.search` gives it; `attrs`: found (None: nobody can say) and foreign, too
     "The moments of `video` that `query` describes, and whether it is about this video at all"
-    _at_least_one(top)
-    self.encode_text([query])                                   # what cannot be asked is refused before a video is read
-    video = video if isinstance(video, Encoded) else self.encode(video, duration)
-    table = Searcher.search(self, video, query, top)
-    share = self.foreign_share(video, query)
+    video,asked = self._ready(video, [query], top, duration)
+    table = _as_table(*self.explain(video, asked, top))
+    share = self.foreign_share(video, asked)
     table.attrs |= dict(found=None if share is None else share <= FOREIGN, foreign=share)
     return table
 
@@ -213,7 +216,7 @@ def index(self:Retriever,
 def search_all(self:Retriever,
     query:str, # what to look for
     top:int=10, # moments to return
-)->'pandas.DataFrame': # video, start, end (s), score (0..1, comparable across videos), scale; best first; `attrs`: found, foreign, by video
+)->'pandas.DataFrame': # video, start, end (s), score (0..1), scale; best first; `attrs`: found, foreign, by video
     "The moments of all indexed videos that `query` describes"
     import pandas as pd
     if not self.library: raise ValueError("no video is indexed yet: call index(FOLDER) first")

@@ -18,7 +18,6 @@ from .dataset import CLIP
 from .features import checked_facts, describe, open_features, read_rows, same_encoder, same_space, taken_rate
 from .sentences import may_download, open_sentences
 from .text import encode_batch, Vocabulary
-from .words import tokenize
 from .maps import pool_clips, span_iou, spans
 from .ranking import best_moments
 from .relations import Order, pointing_moments
@@ -319,11 +318,11 @@ def encode(self:Searcher,
 
 # %% ../nbs/64_search.ipynb #c13s
 @patch
-def _own_scale(self:Searcher, seen):
-    "What the unit vectors of a video are divided by; 1 where training has measured how far scores stand out"
-    if not self.untrained: return 1.
+def _scaled(self:Searcher, seen, fine):
+    "A video as an untrained model compares it: nobody has measured how far its scores stand out"
     if self._heard is None: self._heard = self.encode_text(self.others)
-    with torch.no_grad(): return own_scale(self.model, seen, self._heard)
+    with torch.no_grad(): by = own_scale(self.model, seen, self._heard)
+    return scaled(seen, by), fine/by
 
 @patch
 def _look(self:Searcher, rows, rate, duration, times):
@@ -332,27 +331,25 @@ def _look(self:Searcher, rows, rate, duration, times):
     counts = long_counts(model.counts, times)
     clips = [model.norm(torch.from_numpy(pool_clips(rows, n, duration, rate)))[None] for n in counts]
     with torch.no_grad(): seen = model.encode_video(clips, times if len(counts) > len(model.counts) else 1.)
-    by = self._own_scale(seen)
-    seen = scaled(seen, by)
     where = torch.cat([spans(s.xy, n, torch.tensor([duration]))[0] for s,n in zip(seen, counts)])
     overlap = model.overlap() if counts == model.counts else model.overlap(where)
-    fine = model.fine(rows, duration, rate)/by if self.cfg.refine else None
+    fine = model.fine(rows, duration, rate) if self.cfg.refine else None
+    if self.untrained: seen,fine = self._scaled(seen, fine)
     if not all(x.isfinite().all() for x in (*clips, *([] if fine is None else [fine]))):
         raise ValueError(f"feature rows reach {np.abs(rows).max():.0e}, too large for this model: "
                          "are they of its encoder?")
-    said = model.word_captioner.clips(clips[0])[0].detach() if self.cfg.captioner == 'words' else None
+    with torch.no_grad(): said = model.words_of(clips[0], seen[0].clips)
     scale = np.repeat(np.arange(len(seen)), [len(s.xy) for s in seen])
-    return Encoded(seen, where, scale, overlap, fine, duration, Order(where, [s.xy for s in seen]), said)
+    return Encoded(seen, where, scale, overlap, fine, duration, Order(where, [s.xy for s in seen]),
+        None if said is None else said[0])
 
 # %% ../nbs/64_search.ipynb #c19v
 @patch
 def unknown(self:Searcher,
     query:str, # a sentence
 )->list[str]: # in order
-    "The words of a query that the model cannot read; a sentence encoder reads all, a captioner what it can say"
-    known = self.model.spoken if self.cfg.scorer == 'captioner' else len(self.vocab)
-    if len(self.model.text_mean) and self.cfg.align: return []
-    return [w for w in tokenize(query) if self.vocab.index.get(w, known) >= known]
+    "The words of a query that the model cannot read"
+    return self.model.unread(self.vocab, query)
 
 @patch
 def _known_text(self:Searcher):
@@ -391,8 +388,7 @@ def ask(self:Searcher,
 )->Asked: # takes the place of the sentences in `answer`
     "Read sentences once, for any number of videos"
     heard = self.encode_text(queries)
-    def knows(text): return len(self.unknown(text)) < len(tokenize(text))
-    ways = [self.model.ways(q, knows) for q in queries]
+    ways = [self.model.ways(self.vocab, q) for q in queries]
     return Asked(heard, ways, self.model.encode_parts(ways, self.encode_text))
 
 # %% ../nbs/64_search.ipynb #c19a
@@ -453,8 +449,8 @@ def explain(self:Searcher,
     texts = [way[0].text for way in asked.ways]
     answers = []
     for q,moments in enumerate(found):
-        reading,beside,aim = '', [], ''
-        if q in pointing: reading,beside,aim = self._beside(video, asked.ways[q], pointing[q], moments[0])
+        whole = '', [], ''
+        reading,beside,aim = self._beside(video, asked.ways[q], pointing[q], moments[0]) if q in pointing else whole
         answers.append(Answer(moments, reading, beside, self._words(video, aim or texts[q], moments)))
     return answers
 
@@ -469,6 +465,13 @@ def answer(self:Searcher,
     return self._find(*self._ready(video, queries, top, duration), top)[0]
 
 # %% ../nbs/64_search.ipynb #c19m
+def _as_table(found):
+    "An `Answer` as `search` gives it"
+    import pandas as pd
+    table = pd.DataFrame(found.moments, columns=['start', 'end', 'score', 'scale']).astype(dict(scale=int))
+    table.attrs = dict(reading=found.reading, beside=found.beside, words=found.words)
+    return table
+
 @patch
 def search(self:Searcher,
     video:str|Path|np.ndarray|Encoded, # as for `encode`, or what `encode` gave
@@ -477,11 +480,7 @@ def search(self:Searcher,
     duration:float=0., # of the video, s; 0: the file's own, or from the rows and their rate
 )->'pandas.DataFrame': # start, end (s), score (0..1), scale (0: finest); best first; `attrs`: as in `Answer`
     "The moments of `video` that `query` describes"
-    import pandas as pd
-    found, = self.explain(video, [query], top, duration)
-    table = pd.DataFrame(found.moments, columns=['start', 'end', 'score', 'scale']).astype(dict(scale=int))
-    table.attrs = dict(reading=found.reading, beside=found.beside, words=found.words)
-    return table
+    return _as_table(*self.explain(video, [query], top, duration))
 
 @patch
 def maps(self:Searcher,

@@ -117,7 +117,7 @@ def text_checksum(
     "Of all that a sentence's vector depends on"
     cut = getattr(tokenizer, 'backend_tokenizer', None)
     cut = json.loads(cut.to_str()) if cut is not None else dict(model=sorted(tokenizer.get_vocab().items()))
-    cut = {k: v for k,v in cut.items() if k not in ('padding', 'truncation')}           # they are those of the last call
+    cut = {k: v for k,v in cut.items() if k not in ('padding', 'truncation')}    # they are those of the last call
     told = json.dumps([weights_hash(net.state_dict()), cut, _filled(net)], sort_keys=True, default=str)
     return hashlib.sha256(told.encode()).hexdigest()[:16]
 

@@ -77,9 +77,11 @@ def encode_batch(
 def unknown_words(
     vocab:Vocabulary,
     sentence:str, # a query
+    most:int=0, # only the first so many words of the vocabulary are known; 0: all
 )->list[str]: # its words that the vocabulary lacks, in order
     "What of a sentence will be read as `UNK`"
-    return [w for w in tokenize(sentence) if w not in vocab]
+    n = most or len(vocab)
+    return [w for w in tokenize(sentence) if vocab.index.get(w, n) >= n]
 
 # %% ../nbs/20_text.ipynb #c31
 def embedding(

@@ -24,7 +24,7 @@ LEFT_OUT = {
     'moments that point at others': dict(relations='none'),
     'network over the maps': dict(maps=False),
     'mean sentence taken off': dict(mean_text=0.)}
-AFTER = ('expected_iou', 'refine', 'relations', 'maps')                      # change nothing that validation videos choose
+AFTER = ('expected_iou', 'refine', 'relations', 'maps')                # change nothing that validation videos choose
 
 def _without(run, name, value):
     "A copy of the model with one switch changed, and what depends on it measured again"

@@ -10,7 +10,7 @@ __all__ = ['PREFIX', 'EVERYDAY', 'HORIZON', 'KAPPA', 'TOLD', 'REACH', 'is_zerosh
 import torch
 from pathlib import Path
 from .core import project_root
-from .sentences import open_sentences, SentenceVectors
+from .sentences import SentenceVectors
 from .text import MARKS, Vocabulary
 from .joint import fit_joint
 from .config import Config
@@ -35,7 +35,8 @@ def zeroshot_names(
     if kind in ('hf', 'python') and where: return what, what
     if what == 'wordllama' or kind == 'st' and where: return what, ''
     raise ValueError(f"run {run!r} names no encoder with two halves: zeroshot:hf:FOLDER_OR_NAME, "
-                     "zeroshot:captions:FILE, zeroshot:python:MODULE.FUNCTION, zeroshot:wordllama or zeroshot:st:FOLDER")
+                     "zeroshot:captions:FILE, zeroshot:python:MODULE.FUNCTION, zeroshot:wordllama "
+                     "or zeroshot:st:FOLDER")
 
 def from_root(
     run:str, # of the page, whose paths begin at the project's folder
@@ -80,9 +81,7 @@ def untrained(
     cfg = Config(preset='zeroshot', vectors=read.name, annotations='-', features='-').resolved()
     words = len(MARKS)
     model = MS2D(cfg, read.width, torch.zeros(words, 1), torch.zeros(words, dtype=torch.bool), words, read.width)
-    vectors = torch.from_numpy(read([*EVERYDAY]))
-    model.text_mean.copy_(vectors.mean(0))
-    model.text_scale.copy_((vectors - vectors.mean(0)).std().clamp(min=1e-6))
+    model.measure_text(torch.from_numpy(read([*EVERYDAY])))
     fit_joint(model.alignment, model.norm.std)
     measured = dict(horizon=HORIZON, sharpness=KAPPA, told=TOLD, reach=REACH)
     for name,value in measured.items(): getattr(model, name).fill_(value)
