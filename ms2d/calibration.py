@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['LENGTH_EXPONENTS', 'MEAN_TEXT_SHARES', 'NOTHING', 'behind', 'calibration', 'wiener_gain', 'wiener_filter',
-           'expected_iou', 'told_sharpness']
+           'expected_iou', 'usual_iou', 'shrunk', 'told_sharpness']
 
 # %% ../nbs/32_calibration.ipynb #c03
-import torch, torch.nn.functional as F
+import numpy as np, torch, torch.nn.functional as F
 from torch import Tensor
 from .alignment import span_scores
 
@@ -102,6 +102,30 @@ def expected_iou(
     "The temporal IoU that each span can be expected to have with the moment"
     p = (sharpness*scores).softmax(-1)
     return (p[:,None] @ iou).squeeze(1) if iou.dim() == 3 else p @ iou
+
+# %% ../nbs/32_calibration.ipynb #sh2
+def usual_iou(
+    expected:Tensor, # expected IoU of spans (Q, M), from `expected_iou`
+    length:Tensor, # their lengths, whole clips of the finest scale (M,)
+    clips:int, # N_1, how many of those a video has
+)->Tensor: # mean of spans of 1, 2, ... N_1 clips (N_1,); between lengths that are there on the line
+    "What spans of each length have on average, whatever is asked"
+    long,which = length.unique(return_inverse=True)
+    total = expected.new_zeros(len(long)).index_add(0, which, expected.mean(0))
+    mean = total/which.bincount()
+    every = np.interp(range(1, clips + 1), long.tolist(), mean.tolist())
+    return torch.tensor(every, dtype=expected.dtype, device=expected.device)
+
+def shrunk(
+    expected:Tensor, # expected IoU of spans (B, M)
+    length:Tensor, # their lengths, in videos of training (M,) or (B, M)
+    usual:Tensor, # from `usual_iou` (N_1,)
+    times:float=1., # how many videos of training this one is long
+)->Tensor: # (B, M), 0..1
+    "Half the expected IoU of each span, and half that of any as long"
+    n = len(usual)
+    at = (length*n).round().long().clamp(1, n) - 1
+    return (expected + usual[at]/times)/2
 
 # %% ../nbs/32_calibration.ipynb #c21g
 NOTHING = (0., .05, .1, .15, .2, .3, .4, .5) # epsilon, to choose from

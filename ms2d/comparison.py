@@ -127,7 +127,7 @@ AXES = {                                                                        
     'clips': ({}, [dict(clips=32), dict(clips=128), dict(longest=0)]),
     'alignment': ({}, [dict(heads=1), dict(heads=1, align_dim=1024), dict(cca=False), dict(mean_text=0.),
         dict(components=0)]),
-    'answer': ({}, [dict(calibrate=False), dict(wiener=False), dict(expected_iou=False), dict(refine=False),
+    'answer': ({}, [dict(calibrate=False), dict(wiener=False), dict(expected_iou=False), dict(shrink=False), dict(refine=False),
         dict(relations='none'), dict(relations='all')]),
     'maps': (GRID, [dict(maps=True), dict(maps=True, layers=0), dict(captioner='none')]),
     'captioner': (MAPS, [dict(caption_from='fused'), dict(word_mask_prob=0.), dict(idf_weights=False),

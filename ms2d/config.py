@@ -50,6 +50,7 @@ _VALUES |= dict(
     calibrate        = (False,    True,      True,      False,     True,      False,       False),
     wiener           = (False,    True,      True,      False,     True,      False,       False),
     expected_iou     = (False,    True,      True,      False,     True,      False,       True),
+    shrink           = (False,    True,      True,      False,     True,      False,       False),
     refine           = (False,    True,      True,      False,     True,      False,       True),
     relations        = ('none',   'order',   'order',   'none',    'order',   'none',      'order'),
 )
@@ -129,6 +130,7 @@ class Method(_Contrast):
     calibrate: bool|None = None # let validation videos weigh length and mean sentence; reads no time
     wiener: bool|None = None # filter clip scores by what own videos have more than foreign ones; reads no time
     expected_iou: bool|None = None # answer first with the highest expected IoU, not the highest score; reads no time
+    shrink: bool|None = None # half of the expected IoU is that of any span as long; reads no time
     refine: bool|None = None # move the ends of an answer to the feature rows around them
     relations: str|None = None # moments that point at others: 'none', 'order' (after, again, ...) or 'all' (while, too)
 
@@ -264,6 +266,8 @@ def resolved(self:Config)->Config: # every field but `fold` has a value
     if not cfg.expected_iou:                                        # relations go by the sharpness that it measures
         if self.relations in ('order', 'all'): raise ValueError(f"relations={self.relations} needs expected_iou")
         cfg.relations = 'none'
+        if self.shrink: raise ValueError("shrink needs expected_iou: it is a part of it")
+        cfg.shrink = False
     if cfg.joint: cfg._check_joint()
     return cfg
 

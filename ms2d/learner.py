@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from .core import few, replacing
 from .alignment import span_scores
 from .calibration import _wins, behind, calibration, LENGTH_EXPONENTS, MEAN_TEXT_SHARES
-from .calibration import told_sharpness, wiener_filter, wiener_gain
+from .calibration import told_sharpness, usual_iou, wiener_filter, wiener_gain
 from .corpus import Corpus
 from .model import MS2D
 from .cca import fit_cca
@@ -286,6 +286,11 @@ def _sharpen(self:Learner, lists:list, p:float):
     sigma = float(torch.stack([s.amax(1) for s in every[1:]]).std())
     model.sharpness.fill_(4/max(sigma, 1e-6))
     model.told.fill_(told_sharpness(every[0], every[1:], float(model.sharpness)))
+    where = model.cell_spans(torch.ones(1))[0]
+    kappa = float(model.sharpness)
+    expected = torch.cat([model.expected_iou_at(s, where, kappa, model.overlap()) for s in every[0].split(64)])
+    n = model.counts[0]
+    model.usual.copy_(usual_iou(expected, ((where[:,1] - where[:,0])*n).round().long().to(expected.device), n))
     # what nine of ten sentences do not reach in a video that they were not written for
     model.reach.copy_(torch.stack([(model.sharpness*s).logsumexp(1) for s in every[1:]]).quantile(.9))
 
@@ -299,7 +304,7 @@ def calibrate(self:Learner,
     model = self.model
     self.fit_mean_text()
     model.length_exponent.fill_(.5)                                       # whatever was chosen before
-    for measured in (model.sharpness, model.told, model.reach): measured.zero_()
+    for measured in (model.sharpness, model.usual, model.told, model.reach): measured.zero_()
     model.wiener.fill_(1.)
     asks = cfg.calibrate or cfg.wiener or cfg.expected_iou
     said,any_says = self.own_and_foreign_scores(most) if asks else ([], [])

@@ -18,7 +18,7 @@ from .evaluator import candidate_nll, mixed_cost, share_labels, standard_labels
 from .loss import iou_labels, reconstruction_loss, rg_bce
 from .alignment import info_nce, span_scores
 from .heads import Alignment, Scorer, video_text_score
-from .calibration import expected_iou, wiener_filter
+from .calibration import expected_iou, shrunk, wiener_filter
 from .joint import SCENE, scene_means
 from .ranking import refine_ends
 from .word_captioner import marginal_loss, moment_words, sentence_log_likelihood, WordCaptioner
@@ -103,6 +103,7 @@ def _measured(self:MS2D, words:int, text_dim:int):
     self.register_buffer('length_exponent', torch.tensor(.5))   # p, how much a span's length counts against it
     self.register_buffer('wiener', torch.ones(self.counts[0]))  # gain of every frequency of clip scores
     self.register_buffer('sharpness', torch.zeros(()))          # kappa of expected IoU; 0: the highest score wins
+    self.register_buffer('usual', torch.zeros(self.counts[0]))  # expected IoU of spans by length; 0: not measured
     self.register_buffer('told', torch.zeros(()))               # kappa of the expected IoU that is told; 0: none is
     self.register_buffer('reach', torch.zeros(()))              # theta, log weight that foreign videos reach
 
@@ -328,10 +329,15 @@ def expected_iou(self:MS2D,
     where:Tensor, # what the cells stand for (M, 2) or (B, M, 2), in any unit
     overlap:Tensor|None=None, # temporal IoU of all pairs (M, M); None: compare the best cells only
     most:int=1024, # how many of them
+    times:float=1., # how many videos of training this one is long
 )->Tensor: # (B, M), 0..1; best is high
-    "Expected IoU where the model is calibrated, p where it is not"
+    "Expected IoU where the model is calibrated, half of it that of any span as long; p where it is not"
     if not self.sharpness: return logits.sigmoid()
-    return self.expected_iou_at(logits, where, self.for_scores(self.sharpness), overlap, most)
+    expected = self.expected_iou_at(logits, where, self.for_scores(self.sharpness), overlap, most)
+    if not (self.cfg.shrink and self.usual.any()): return expected
+    length = (where[...,1] - where[...,0])*times/where[...,1].amax(-1, keepdim=True)
+    # cells that were not compared stay behind those that were
+    return torch.where(expected > 0, shrunk(expected, length.to(expected.device), self.usual, times), 0.)
 
 # %% ../nbs/42_model.ipynb #r15
 @patch

@@ -112,9 +112,10 @@ def best_moments(
     scale:np.ndarray, # their scales (M,)
     video:callable, # query number -> rows, sentence, length of video and clip, s: as `MS2D.refine` takes them; None: it does not
     top:int=5, # moments a query
+    times:float=1., # how many videos of training the videos are long
 )->list: # one array (n, 4) a query, as `rank_moments` gives it
     "The answers of a model, the ends on feature rows where the model places them there"
-    expected_iou = model.expected_iou(logits, where, overlap)
+    expected_iou = model.expected_iou(logits, where, overlap, times=times)
     told = model.confidence(logits, where, overlap)
     def place(q, spans):
         seen = video(q) if model.cfg.refine else None

@@ -65,6 +65,11 @@ class Encoded(NamedTuple):
     order: Order # which of its moments come before which
     said: torch.Tensor|None # what the word captioner may say of its clips (N_1, d); None: the model has none
 
+    @property
+    def times(self)->float:
+        "How many videos of training it is long"
+        return int(self.seen[0].xy.max() + 1)/self.seen[0].reference
+
 class Asked(NamedTuple):
     "Sentences that are asked; see `Searcher.ask`"
     heard: TextEncoding # of the sentences as they are
@@ -409,7 +414,7 @@ def _find(self:Searcher, video, asked, top):
     with torch.no_grad(): logits,aims,pointing = self._scores(video, asked)
     clip = float(video.where[0,1] - video.where[0,0])               # the first cell is one clip of the finest scale
     def video_of(q): return None if aims[q] is None else (video.fine, aims[q], video.duration, clip)
-    return best_moments(self.model, logits, video.where, video.overlap, video.scale, video_of, top), pointing
+    return best_moments(self.model, logits, video.where, video.overlap, video.scale, video_of, top, video.times), pointing
 
 @patch
 def _beside(self:Searcher, video, ways, pointing, found):
@@ -511,8 +516,7 @@ def saliency(self:Searcher,
     with torch.no_grad():
         logits,aims,_ = self._scores(video, asked)
         meant = asked.heard.sentence if aims[0] is None else aims[0][None]
-        times = int(finest.xy.max() + 1)/finest.reference
-        scores = None if meant is None else self.model.clip_scores(finest.clips, meant, times)[0]
+        scores = None if meant is None else self.model.clip_scores(finest.clips, meant, video.times)[0]
     edges = clip_edges(video.duration, seconds, rest=True)
     found = saliency_of(self.model, logits[0], video.where, scores, video.duration, edges)
     return pd.DataFrame(dict(start=edges[:-1], end=edges[1:], saliency=found))
