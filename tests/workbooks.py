@@ -7,7 +7,7 @@ TINY = dict(maps=True, clips=16, dim=16, align_dim=32, top_k=4, updates=3, epoch
 
 # torch, lightning and the drawing take 8 s of a core to import: one process does it, and those that it forks begin at once
 SERVER = multiprocessing.get_context('forkserver')
-SERVER.set_forkserver_preload(['ms2d.report', 'ms2d.moments', 'ms2d.inspection', 'ms2d.diagnosis', 'seaborn', 'execnb.shell', 'papermill.cli'])
+SERVER.set_forkserver_preload(['ms2d.report', 'ms2d.moments', 'ms2d.inspection', 'ms2d.diagnosis', 'ms2d.extraction', 'ms2d.comparison', 'seaborn', 'execnb.shell', 'papermill.cli', 'distributed'])
 
 def _child(call, log, args):
     os.setsid()
