@@ -219,7 +219,7 @@ while True: sum(range(10**6))""")
     kernel = dict(name='python3', display_name='python3', language='python')
     nbformat.write(nbformat.v4.new_notebook(cells=[cell], metadata=dict(kernelspec=kernel)), tmp_path/'w.ipynb')
     kernel_of_killed(tmp_path/'w.ipynb', tmp_path/'r.ipynb', tmp_path/'began')
-    with locked(tmp_path/'run'): pass
+    with locked(tmp_path/'run', wait=True): pass                                            # a thread may outlive the first by a moment
 
 @pytest.mark.slow
 def test_the_kernel_of_a_killed_training_ends(given, tmp_path):
