@@ -1,6 +1,7 @@
 "What tests share: papermill as a user types it, processes that need not import all again, and the scripts of docs/"
 import importlib.util, json, multiprocessing, os, subprocess, sys, tempfile
 from pathlib import Path
+import dask
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = dict(maps=True, clips=16, dim=16, align_dim=32, top_k=4, updates=3, epochs=3, batch_size=8, map_batch=4, accelerator='cpu')
@@ -14,6 +15,8 @@ def _child(call, log, args):
     with open(log, 'w') as f:
         for stream in (1, 2): os.dup2(f.fileno(), stream)
     os.chdir(ROOT)
+    # workers of its own come from where it comes from
+    dask.config.set({'distributed.worker.multiprocessing-method': 'forkserver'})
     call(*args)
 
 class Forked:
