@@ -1,5 +1,7 @@
 "Pytest runs the notebooks: every cell that checks something is one test; a notebook's cells run in order, in one shell."
-import atexit, os, re
+import atexit, os, re, sys
+# an optional part of jsonschema, which nbformat loads: 38 parsers, a second and a half of every process, that no test asks
+sys.modules.setdefault('rfc3987_syntax', None)
 import pytest
 from docutils.nodes import make_id
 from execnb.shell import CaptureShell
@@ -13,7 +15,11 @@ HEADING = re.compile(r'^#+ +(.+)$', re.M)
 cfg = get_config()
 
 def pytest_addoption(parser): parser.addoption('--slow', action='store_true', help='also run the cells and tests flagged slow')
-def pytest_configure(config): config.addinivalue_line('markers', 'slow: runs only with --slow')
+def pytest_configure(config):
+    config.addinivalue_line('markers', 'slow: runs only with --slow')
+    import dask
+    # a worker on this machine is forked where all is imported (tests/workbooks.py says what), and not begun from nothing
+    dask.config.set({'distributed.worker.multiprocessing-method': 'forkserver'})
 
 def pytest_collection_modifyitems(config, items):
     if config.getoption('--slow'): return

@@ -6,7 +6,7 @@
 __all__ = ['hold', 'locked', 'devices_of', 'run_all']
 
 # %% ../nbs/02_jobs.ipynb #c03
-import contextlib, os, socket, time, torch
+import contextlib, os, socket, time
 from contextlib import contextmanager
 from pathlib import Path
 from .core import _hidden, cause, plain, writing
@@ -159,6 +159,7 @@ def run_all(
     lost:callable=None, # (name) -> the result of a job that killed its worker twice; None: that stops all
 )->dict: # name -> what `f` returned, in the order in which jobs ended
     "Do all jobs, several at a time"
+    import torch                                                    # seconds that who only locks is spared
     from distributed import Client
     if not jobs: raise ValueError("no jobs: the list of runs is empty")
     began = time.monotonic()

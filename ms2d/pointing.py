@@ -10,7 +10,6 @@ import copy, dataclasses
 from .baselines import best_constant, constant, READS
 from .ranking import predict
 from .relations import readings
-from .training import Run
 
 # %% ../nbs/46_pointing.ipynb #p06
 def kind_of_pointing(
@@ -57,7 +56,7 @@ def _constants(samples, labelled, relations):
 
 # %% ../nbs/46_pointing.ipynb #p11
 def pointed(
-    run:Run,
+    run, # a `Run` of `train`; named here, it would load Lightning for all that only count
 )->dict: # name -> predictions, qid -> (n, 3), of the test queries that point; {}: none does
     "What a model that does not read relations would say, and what one says that is told another clause"
     relations = run.config.relations

@@ -1,7 +1,12 @@
 import os, re, signal, subprocess, sys, time
 from pathlib import Path
+from multiprocessing.forkserver import ensure_running
 import pytest
 from ms2d.config import tiny as configuration
+
+def pytest_collection_finish(session):
+    "With what `workbooks` wants imported: a cluster of dask's, were it the first, would have less"
+    if 'workbooks' in sys.modules and not session.config.option.collectonly: ensure_running()
 
 @pytest.fixture(scope='session')
 def root(): return Path(__file__).resolve().parent.parent

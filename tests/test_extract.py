@@ -6,7 +6,7 @@ import pytest
 from ms2d.features import open_features
 from ms2d.extraction import Extraction, extract
 from ms2d.world import write_video
-from workbooks import ROOT, cells, papermill, without_kernel
+from workbooks import ROOT, cells, without_kernel
 
 MODULE = '''
 import os, signal, time
@@ -58,7 +58,7 @@ def test_killed_and_begun_again(greys, tmp_path, victims):
     kept = [p.name for p in parts.glob('v?.h5')]
     assert 1<=len(kept)<5 and not (tmp_path/'f.hdf5').exists()
 
-    code,text = papermill(tmp_path/'report.ipynb', notebook='extract', **greys)
+    code,text = without_kernel(tmp_path/'report.ipynb', notebook='extract', **greys)
     assert code==0, text[-3000:]
     report = said(tmp_path/'report.ipynb')
     there = int(re.search(r'(\d) were there, 1 failed', report)[1])

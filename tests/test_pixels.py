@@ -21,7 +21,7 @@ def films(tiny, tmp_path_factory):
 
 def pixels(tiny, films, folder, **kw):
     "Run the workbook; -> its numbers and its report"
-    given = dict(videos=films, encoder=f"world:{tiny['annotations']}", minutes=.2, out=folder/'out') | kw
+    given = dict(videos=films, encoder=f"world:{tiny['annotations']}", minutes=.1, out=folder/'out') | kw
     code,text = without_kernel(folder/'pixels.ipynb', notebook='pixels', **given)
     assert code==0, text[-3000:]
     return json.loads((folder/'out'/'results.json').read_text()), cells(folder/'pixels.ipynb')

@@ -9,7 +9,7 @@ def slow_square(tmp_path):
     "A workbook that takes some seconds"
     cell = nbformat.v4.new_code_cell
     cells = [cell("x = 1\nout = ''", metadata=dict(tags=['parameters'])),
-             cell("import os, time\nfrom pathlib import Path\n(Path(out)/'began').touch()\ntime.sleep(4)\n(Path(out)/'y.txt').write_text(str(x*x))")]
+             cell("import os, time\nfrom pathlib import Path\n(Path(out)/'began').touch()\ntime.sleep(2)\n(Path(out)/'y.txt').write_text(str(x*x))")]
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=dict(kernelspec=dict(name='python3', display_name='python3', language='python'))), tmp_path/'w.ipynb')
     return str(tmp_path/'w.ipynb')
 

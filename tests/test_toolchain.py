@@ -137,7 +137,8 @@ def test_every_cell_that_breaks_is_a_test_that_fails(collected, tmp_path):
     assert type(e.value).__name__=='CellFailed'
     nb.teardown()
 
-HEAVY = dict(core='torch lightning numpy', dataset='torch lightning', plots='lightning', extraction='lightning')
+# comparison has plots and statistics with it
+HEAVY = dict(core='torch lightning numpy', jobs='torch', dataset='torch lightning', comparison='lightning', extraction='lightning')
 
 @pytest.mark.parametrize('name', HEAVY)
 def test_a_module_does_without_what_it_does_not_need(name):

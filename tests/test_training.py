@@ -1,7 +1,7 @@
 "Training as a cluster starts it: processes of their own, killed and resumed, and two that share their batches"
 import hashlib, json, os, re, signal, socket, subprocess, sys, time
 from pathlib import Path
-import pytest, torch
+import nbformat, pytest, torch
 from ms2d import corpus
 from ms2d.config import Config
 from ms2d.corpus import Corpus
@@ -9,9 +9,10 @@ from ms2d.model import build
 from ms2d.checkpoint import newest
 from ms2d.training import main
 from ms2d.core import project_root
+from ms2d.jobs import locked
 from workbooks import TINY, Forked, papermill, without_kernel
 
-@pytest.fixture
+@pytest.fixture(scope='module')
 def given(tiny): return {**tiny, **TINY, 'epochs': 6, 'updates': 8}
 
 def words(tmp_path, name, options, parameters):
@@ -33,11 +34,17 @@ def finish(process):
     assert process.returncode==0, out[-3000:]
     return out
 
+@pytest.fixture(scope='module')
+def whole(given, tmp_path_factory):
+    "The run folder of a training that nothing disturbs"
+    folder = tmp_path_factory.mktemp('undisturbed')
+    finish(start(folder, 'whole', **given))
+    return folder/'whole'
+
 def weights(folder): return torch.load(folder/'last.ckpt', weights_only=True)['state_dict']
 def equal(a, b): return a.keys()==b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
-def test_killed_twice_and_resumed_is_as_never_killed(given, tmp_path):
-    finish(start(tmp_path, 'whole', **given))
+def test_killed_twice_and_resumed_is_as_never_killed(given, whole, tmp_path):
     for epochs in (2, 5):                                       # once in the alignment stage, once in that of the maps
         process = start(tmp_path, 'cut', '--resume', **given)
         rows = lambda: len((tmp_path/'cut'/'metrics.csv').read_text().splitlines()) - 1 if (tmp_path/'cut'/'metrics.csv').exists() else 0
@@ -45,8 +52,8 @@ def test_killed_twice_and_resumed_is_as_never_killed(given, tmp_path):
         os.killpg(process.pid, signal.SIGKILL); process.communicate()
         assert process.returncode==-signal.SIGKILL, 'it ended before it could be killed'
     finish(start(tmp_path, 'cut', '--resume', **given))
-    assert equal(weights(tmp_path/'cut'), weights(tmp_path/'whole'))
-    assert (tmp_path/'cut'/'metrics.csv').read_bytes()==(tmp_path/'whole'/'metrics.csv').read_bytes()
+    assert equal(weights(tmp_path/'cut'), weights(whole))
+    assert (tmp_path/'cut'/'metrics.csv').read_bytes()==(whole/'metrics.csv').read_bytes()
     before = (tmp_path/'cut'/'last.ckpt').read_bytes()
     assert 'nothing to train' in finish(start(tmp_path, 'cut', '--resume', **given))
     assert (tmp_path/'cut'/'last.ckpt').read_bytes()==before
@@ -96,7 +103,7 @@ def test_two_processes_in_a_notebook(by_two, tmp_path):
     assert len(lines)==len(set(lines))==json.loads((tmp_path/'two'/'results.json').read_text())['queries']
 
 def test_half_precision_learns_too(given, tmp_path):
-    finish(start(tmp_path, 'half', precision='bf16-mixed', **given))
+    finish(start(tmp_path, 'half', precision='bf16-mixed', **dict(given, epochs=2)))
     assert all(w.isfinite().all() for w in weights(tmp_path/'half').values() if w.is_floating_point())
 
 def weights_at_the_start(given):
@@ -112,7 +119,7 @@ def wait_for(condition, process, seconds=120):
 
 def test_ended_by_sigterm_is_not_finished(given, tmp_path):
     "143, the last epoch's checkpoint whole, and a resumed run ends where an undisturbed one does"
-    process = start_script(tmp_path, 'run', **dict(given, epochs=400))
+    process = start(tmp_path, 'run', **dict(given, epochs=400))
     wait_for((tmp_path/'run'/'previous.ckpt').exists, process)
     process.terminate()
     out,_ = process.communicate(timeout=60)
@@ -162,7 +169,7 @@ def corpus_on(given, folder):
     Corpus(Config(**given).resolved())
 
 @pytest.mark.timeout(600)
-def test_a_full_disk_is_a_sentence(given, small_disk, tmp_path):
+def test_a_full_disk_is_a_sentence(given, whole, small_disk, tmp_path):
     "Clips are refused before they are written; a checkpoint that has no room leaves the one before, which a resumed run goes on from"
     disk = small_disk('200k')
     process = Forked(corpus_on, given, disk/'clips')
@@ -171,9 +178,7 @@ def test_a_full_disk_is_a_sentence(given, small_disk, tmp_path):
     assert process.returncode==1 and f"MB are needed): make room in {disk/'clips'}, or" in last, out[-2000:]
     assert 'making-' not in last and float(re.search(r'the disk is full \(([\d.]+) MB', last)[1])>0.2, last
     assert [p for p in disk.rglob('*') if p.is_file()]==[]
-    whole = start(tmp_path, 'whole', **given)
-    finish(whole)
-    need = (tmp_path/'whole'/'last.ckpt').stat().st_size
+    need = (whole/'last.ckpt').stat().st_size
     small_disk(f'{(2*need + need//2)//1024}k', disk)                                        # two checkpoints, and no third
     (disk/'full').mkdir()
     (tmp_path/'full').symlink_to(disk/'full')
@@ -183,7 +188,7 @@ def test_a_full_disk_is_a_sentence(given, small_disk, tmp_path):
     assert newest(disk/'full')[1]['epoch']==1
     small_disk('100m', disk)
     finish(start(tmp_path, 'full', '--resume', **given))
-    assert equal(weights(disk/'full'), weights(tmp_path/'whole'))
+    assert equal(weights(disk/'full'), weights(whole))
 
 def children(pid):
     found = []
@@ -193,16 +198,33 @@ def children(pid):
         if int(fields[1])==pid and fields[0]!='Z': found.append(int(p.parent.name))
     return found
 
-def test_the_kernel_of_a_killed_papermill_ends(given, tmp_path):
-    options = [x for k,v in dict(given, epochs=4000, out=tmp_path/'run').items() for x in ('-p', k, str(v))]
-    process = subprocess.Popen([Path(sys.executable).parent/'papermill', 'nbs/train.ipynb', tmp_path/'r.ipynb', *options], cwd=project_root(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wait_for((tmp_path/'run'/'last.ckpt').exists, process)
+def kernel_of_killed(notebook, report, began, options=()):
+    "Papermill is killed once `began` is there; its kernel ends"
+    process = subprocess.Popen([Path(sys.executable).parent/'papermill', notebook, report, *options], cwd=project_root(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_for(began.exists, process)
     [kernel] = children(process.pid)
     process.kill(); process.wait()
     alive = lambda: Path(f'/proc/{kernel}').exists() and Path(f'/proc/{kernel}/stat').read_text().rpartition(')')[2].split()[0]!='Z'
     end = time.monotonic() + 30
     while alive() and time.monotonic()<end: time.sleep(.1)
     assert not alive()
+
+def test_the_kernel_of_a_killed_papermill_ends(tmp_path):
+    "Busy as in training, and with the folder locked: then nobody holds it"
+    cell = nbformat.v4.new_code_cell(f"""from pathlib import Path
+from ms2d.jobs import hold
+hold({str(tmp_path/'run')!r})
+Path({str(tmp_path/'began')!r}).touch()
+while True: sum(range(10**6))""")
+    kernel = dict(name='python3', display_name='python3', language='python')
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell], metadata=dict(kernelspec=kernel)), tmp_path/'w.ipynb')
+    kernel_of_killed(tmp_path/'w.ipynb', tmp_path/'r.ipynb', tmp_path/'began')
+    with locked(tmp_path/'run', wait=True): pass                                            # a thread may outlive the first by a moment
+
+@pytest.mark.slow
+def test_the_kernel_of_a_killed_training_ends(given, tmp_path):
+    options = [x for k,v in dict(given, epochs=4000, out=tmp_path/'run').items() for x in ('-p', k, str(v))]
+    kernel_of_killed('nbs/train.ipynb', tmp_path/'r.ipynb', tmp_path/'run'/'last.ckpt', options)
     finish(start(tmp_path, 'run', **dict(given, epochs=1)))                                  # nobody holds the folder
 
 @pytest.mark.slow

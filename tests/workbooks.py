@@ -1,19 +1,22 @@
 "What tests share: papermill as a user types it, processes that need not import all again, and the scripts of docs/"
 import importlib.util, json, multiprocessing, os, subprocess, sys, tempfile
 from pathlib import Path
+import dask
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = dict(maps=True, clips=16, dim=16, align_dim=32, top_k=4, updates=3, epochs=3, batch_size=8, map_batch=4, accelerator='cpu')
 
 # torch, lightning and the drawing take 8 s of a core to import: one process does it, and those that it forks begin at once
 SERVER = multiprocessing.get_context('forkserver')
-SERVER.set_forkserver_preload(['ms2d.report', 'ms2d.moments', 'ms2d.inspection', 'ms2d.diagnosis', 'seaborn', 'execnb.shell', 'papermill.cli'])
+SERVER.set_forkserver_preload(['ms2d.report', 'ms2d.moments', 'ms2d.inspection', 'ms2d.diagnosis', 'ms2d.extraction', 'ms2d.comparison', 'seaborn', 'execnb.shell', 'papermill.cli', 'distributed'])
 
 def _child(call, log, args):
     os.setsid()
     with open(log, 'w') as f:
         for stream in (1, 2): os.dup2(f.fileno(), stream)
     os.chdir(ROOT)
+    # workers of its own come from where it comes from
+    dask.config.set({'distributed.worker.multiprocessing-method': 'forkserver'})
     call(*args)
 
 class Forked:
