@@ -18,13 +18,13 @@ from .training import Run
 # %% ../nbs/47_explained.ipynb #x05w
 FUNCTION_WORDS = frozenset("""
 a an the this that these those some any each every another other such one all both
-i you he she it we they me him her us them my your his its our their mine yours hers ours theirs
+i you he she it we they me him her us them my your his its our their yours hers ours theirs
 myself yourself himself herself itself ourselves themselves who whom whose which what when where why how
 is are was were be been being am do does did doing done has have had having
-can could will would shall should may might must 's 're 've 'll 'd 'm n't
+could would shall should must 's 're 've 'll 'd 'm n't
 and or but nor so if then than as because while although though whether after before until since during
 of in on at to from by with for into onto about
-there here now also too very just not no yes please
+there here now also too very just not no
 """.split())
 
 def open_words(

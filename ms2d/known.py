@@ -55,24 +55,23 @@ def refusal(
     said = f"'{plain(sentence)}'"
     if not words: return f"{said} says nothing to look for: name what is there, or what happens"
     if known_words(model, vocab, sentence): return ''
-    known = telling_words(model, vocab)
-    like = f", like {', '.join(known)}" if known else ''
+    known = telling_words(model, vocab, 5)
+    like = f", like {few(known, 5, 40)}" if known else ''
     return (f"the model knows none of the words of {said} that say what to look for ({few(words)}): "
-            f"use words that it knows{like}; or take a model that reads any sentence, {ANY}")
+            f"use words that it knows{like}; or a model that reads any sentence ({ANY})")
 
 # %% ../nbs/57_known.ipynb #k12
-TAUGHT_BY = dict(world='videos of moving shapes', charades_sta='videos of people at home (Charades-STA)',
-    activitynet_captions='videos of what people do (ActivityNet Captions)', tacos='videos of cooking (TACoS)',
-    qvhighlights='vlogs and news (QVHighlights)', jsonl="videos of its owner's") # data set -> what its videos are
+TAUGHT_BY = dict(world='moving shapes', charades_sta='Charades-STA', activitynet_captions='ActivityNet Captions',
+    tacos='TACoS', qvhighlights='QVHighlights', jsonl='its owner') # data set -> whose videos, or of what
 
-def _untrained_about(run, sentences):
+def _untrained_about(run, encoder):
     "What a model is that nobody trained"
-    _,reader = zeroshot_names(run)
-    kind,_,where = reader.partition(':')
-    of = dict(captions=f"what is said in {Path(where).name}", hf='pictures', python='videos').get(kind, 'feature rows')
-    by = 'wordllama' if kind == 'captions' else Path(where).name if Path(where).exists() else where
-    by = by or sentences.get('name', '')
-    return f"This model was not trained for it: it compares {of} with your sentence, by {by}. It reads any sentence."
+    text,reader = zeroshot_names(run)
+    kind,_,where = (encoder or reader).partition(':')
+    of = dict(captions=f"what {Path(where).name} says", hf='pictures', python='videos').get(kind, 'feature rows')
+    name = text.partition(':')[2] or text
+    by = Path(name).name if Path(name).exists() else name                 # where it lies is not told
+    return f"This model was not trained here: it compares {of} with your sentence, by {by}. It reads any sentence."
 
 def about(
     model:MS2D,
@@ -81,12 +80,13 @@ def about(
     learned:dict, # from `Corpus.learned`; {}: nobody knows
     sentences:dict, # facts of its sentence encoder; {}: it reads words
     run:str|Path, # run folder, or zeroshot:ENCODER
+    encoder:str='', # what reads video files, KIND:FILE; '': what `run` says
 )->str: # two sentences or three
     "What a model knows, for whoever asks it"
-    if is_zeroshot(run): return _untrained_about(run, sentences)
-    count = '{sentences:,} sentences about {videos:,} '.format(**learned) if len(learned) == 2 else 'sentences about '
+    if is_zeroshot(run): return _untrained_about(run, encoder)
+    counts = [f"{learned[k]:,} " if k in learned else '' for k in ('sentences', 'videos')]
     how = 'was not trained, but measured on' if cfg.joint else 'learned from'
-    text = f"This model {how} {count}{TAUGHT_BY[cfg.dataset]}."
-    if reads_all(model): return f"{text} It reads any sentence, by {sentences.get('name', cfg.vectors)}."
+    text = "This model {} {}sentences about {}videos of {}.".format(how, *counts, TAUGHT_BY[cfg.dataset])
+    if reads_all(model): return f"{text} It reads any sentence, by {plain(sentences.get('name', cfg.vectors))}."
     known = telling_words(model, vocab)
-    return f"{text} It knows words like {', '.join(known)}." if known else text
+    return f"{text} It knows words like {few(known, len(known), 40)}." if known else text

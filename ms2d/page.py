@@ -46,7 +46,7 @@ class App(Parameters):
 class Choice(NamedTuple):
     "A video that can be chosen"
     path: Path
-    examples: list = [] # queries to begin with
+    examples: list = [] # what somebody said of it: offered are those that the model says it answers
 
 # %% ../nbs/67_page.ipynb #c09
 class Page:

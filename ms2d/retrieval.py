@@ -46,7 +46,7 @@ def reference(self:Retriever,
     if not self.others:
         raise ValueError(f"{self.run} was written by another version of ms2d, "
                          "which kept no sentences to compare with: train again")
-    if self._heard is None: self._heard = self.read(self.others)
+    if self._heard is None: self._heard = self.read_sentences(self.others)
     return self._match(video, self._heard)
 
 # %% ../nbs/65_retrieval.ipynb #c41p
@@ -136,7 +136,7 @@ def _told_of_pairs(self:Retriever, samples, most, tell):
     told = {}
     for v in videos:                                                        # each is looked at once
         mine = [q for w,q in asked if w == v]
-        match = self._match(e := self.encode(v, length[v]), self.read(mine))
+        match = self._match(e := self.encode(v, length[v]), self.read_sentences(mine))
         told |= {(v, q): x for q,x in zip(mine, tell(match, self.reference(e)).tolist())}
     return np.array([told[a] for a in asked]), np.arange(len(asked)) % 2 == 0, [v for v,_ in asked]
 

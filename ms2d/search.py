@@ -323,7 +323,7 @@ def encode(self:Searcher,
 @patch
 def _scaled(self:Searcher, seen, fine):
     "A video as an untrained model compares it: nobody has measured how far its scores stand out"
-    if self._heard is None: self._heard = self.read(self.others)
+    if self._heard is None: self._heard = self.read_sentences(self.others)
     with torch.no_grad(): by = own_scale(self.model, seen, self._heard)
     return scaled(seen, by), fine/by
 
@@ -364,7 +364,8 @@ def refusal(self:Searcher,
 @patch(as_prop=True)
 def about(self:Searcher)->str:
     "What the model knows, in two sentences or three"
-    return about(self.model, self.vocab, self.cfg, self.learned, self.sentences, self.run)
+    reader = self.encoder if isinstance(self.encoder, str) else ''
+    return about(self.model, self.vocab, self.cfg, self.learned, self.sentences, self.run, reader)
 
 @patch
 def _known_text(self:Searcher):
@@ -383,7 +384,7 @@ def _vectors(self:Searcher, queries):
 
 # %% ../nbs/64_search.ipynb #c19
 @patch
-def read(self:Searcher,
+def read_sentences(self:Searcher,
     queries:list[str], # sentences
 )->TextEncoding:
     "All that does not depend on the video; of any sentences, as those of a data set"
@@ -394,13 +395,13 @@ def read(self:Searcher,
 def encode_text(self:Searcher,
     queries:list[str], # sentences
 )->TextEncoding:
-    "As `read`; refuses a sentence of which no word that says something is known"
+    "As `read_sentences`; refuses a sentence of which no word that says something is known"
     if not isinstance(queries, list) or not queries:
         raise ValueError(f"queries is {shown(queries)}: a list of sentences is needed")
     queries = [sentence(q, 'query') for q in queries]
     for query in queries:
         if why := self.refusal(query): raise ValueError(why)
-    return self.read(queries)
+    return self.read_sentences(queries)
 
 @patch
 def ask(self:Searcher,
@@ -409,7 +410,7 @@ def ask(self:Searcher,
     "Read sentences once, for any number of videos"
     heard = self.encode_text(queries)
     ways = [self.model.ways(self.vocab, q) for q in queries]
-    return Asked(heard, ways, self.model.encode_parts(ways, self.read))
+    return Asked(heard, ways, self.model.encode_parts(ways, self.read_sentences))
 
 # %% ../nbs/64_search.ipynb #c19a
 def _at_least_one(top):
