@@ -521,7 +521,7 @@ def test_a_talk_of_ten_minutes_by_what_is_said(root, chromium, tmp_path):
             times.append(page.evaluate(ASK, f'the part about {topic}')/1000)
             best = [sum(60**k*float(x) for k,x in enumerate(reversed(t.split(':')))) for t in page.locator('ol .label').first.inner_text().split(' – ')]
             middle = 10*TOPICS.index(topic) + 5
-            assert best[0]<middle<best[1] and best[1] - best[0]<30, (topic, best)
+            assert best[0]<middle<best[1] and best[1] - best[0]<40, (topic, best)     # of 600 s, ten of them are right
         print(f'a talk of {len(TOPICS)/6:.0f} minutes, in the browser: first answer after {times[0]:.2f} s, the next after {sorted(times[1:])[len(times)//2]:.2f} s '
               f'in the median, {max(times[1:]):.2f} s at most; load of the machine {os.getloadavg()[0]:.1f}')
         page.locator('#ms2d-query').fill('a the and of')
