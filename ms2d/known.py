@@ -67,14 +67,18 @@ def refusal(
 TAUGHT_BY = dict(world='moving shapes', charades_sta='Charades-STA', activitynet_captions='ActivityNet Captions',
     tacos='TACoS', qvhighlights='QVHighlights', jsonl='its owner') # data set -> whose videos, or of what
 
+def _called(encoder):
+    "What an encoder is called, KIND:WHERE; where a folder lies is not told"
+    where = plain(encoder.partition(':')[2] or encoder)
+    return Path(where).name if Path(where).is_absolute() or Path(where).exists() else where
+
 def _untrained_about(run, encoder):
     "What a model is that nobody trained"
     text,reader = zeroshot_names(run)
     kind,_,where = (encoder or reader).partition(':')
     of = dict(captions=f"what {Path(where).name} says", hf='pictures', python='videos').get(kind, 'feature rows')
-    name = text.partition(':')[2] or text
-    by = Path(name).name if Path(name).exists() else name                 # where it lies is not told
-    return f"This model was not trained here: it compares {of} with your sentence, by {by}. It reads any sentence."
+    how = f"it compares {of} with your sentence, by {_called(text)}"
+    return f"This model was not trained here: {how}. It reads any sentence."
 
 def about(
     model:MS2D,
@@ -90,6 +94,6 @@ def about(
     counts = [f"{learned[k]:,} " if k in learned else '' for k in ('sentences', 'videos')]
     how = 'was not trained, but measured on' if cfg.joint else 'learned from'
     text = "This model {} {}sentences about {}videos of {}.".format(how, *counts, TAUGHT_BY[cfg.dataset])
-    if reads_all(model): return f"{text} It reads any sentence, by {plain(sentences.get('name', cfg.vectors))}."
+    if reads_all(model): return f"{text} It reads any sentence, by {_called(str(sentences.get('name', cfg.vectors)))}."
     known = telling_words(model, vocab)
     return f"{text} It knows words like {few(known, len(known), 40)}." if known else text
