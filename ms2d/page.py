@@ -18,7 +18,7 @@ from .extraction import find_videos
 from .exports import forms
 from .moments import cut, file_names, film_of, film_strip, world_films
 from .retrieval import not_found, Retriever
-from .explained import in_words
+from .explained import in_words, open_words
 from .zeroshot import from_root
 from .words import tokenize
 from .core import Parameters, cause, label, project_root
@@ -46,7 +46,7 @@ class App(Parameters):
 class Choice(NamedTuple):
     "A video that can be chosen"
     path: Path
-    examples: list = [] # queries to begin with
+    examples: list = [] # what somebody said of it: offered are those that the model says it answers
 
 # %% ../nbs/67_page.ipynb #c09
 class Page:
@@ -86,7 +86,8 @@ def _first(self:Page):
     first = ''.join(names[:1])
     if self.cfg.videos and len(names) > 1: first = ''     # looking at somebody's video may take long: they choose it
     return dict(videos=names, first=first, chosen='', src='', seconds=0., strip=[], examples=[], answers=[],
-                files=[], message='', kind='', turn=0, limit=self.cfg.limit, progress=0., far='')
+                files=[], message='', kind='', turn=0, limit=self.cfg.limit, progress=0., far='',
+                about=self.retriever.about)
 
 # %% ../nbs/67_page.ipynb #c09b
 @patch
@@ -172,6 +173,7 @@ def choose(self:Page,
     path,examples = self.choices[name]
     self.say(message=f'Looking at {name} …', kind='busy')
     seconds = self.retriever.encode(path, tick=self.tick).duration
+    examples = self.retriever.answered(path, examples)
     strip = [as_url(x) for x in film_strip(Video(path), seconds)]
     src = self.link(self.copies.get(path, path))
     return dict(chosen=name, src=src, seconds=seconds, strip=strip, examples=examples, answers=[], files=[])
@@ -198,7 +200,7 @@ def find(self:Page,
         others = [f"{m['text']} at {clock(m['start'])} – {clock(m['end'])}" for m in answers[0]['beside']]
         message += f" Read as {reading}{'; '*bool(others)}{', '.join(others)}."
     if told := in_words(found.attrs['words'][0]): message += f" Words in it: {told}."
-    if unknown := r.unknown(query):
+    if unknown := [w for w in r.unknown(query) if open_words(w)]:
         message += f" Not known to the model, so not looked for: {', '.join(unknown)}."
     return dict(answers=answers, message=message, files=self.offer(query, answers))
 
