@@ -68,8 +68,8 @@ def read_checkpoint(
 
 # %% ../nbs/44_checkpoint.ipynb #c71b
 # what a checkpoint says of a run, beside the weights
-KEPT = dict(config=dict, words=list, known=Tensor, spoken=int, facts=dict, sentences=dict, others=list, average=dict,
-    best=(dict, type(None)), best_wins=float, settled=bool, history=list, spent=float)
+KEPT = dict(config=dict, words=list, known=Tensor, spoken=int, facts=dict, sentences=dict, others=list, learned=dict,
+    average=dict, best=(dict, type(None)), best_wins=float, settled=bool, history=list, spent=float)
 
 def _same_sizes(cfg, ms2d, weights):
     "Words, vectors and features belong together, and the model of this configuration is no larger than its weights"
@@ -112,12 +112,14 @@ def _right_parts(state):
         raise ValueError('it is not of a training run')
     if type(state['epoch']) is not int or state['epoch'] < 0: raise ValueError('it does not say its epoch')
     ms2d = state['ms2d']
-    given = {'facts': {}, 'others': [], **ms2d}                           # early checkpoints had neither
+    given = {'facts': {}, 'others': [], 'learned': {}, **ms2d}            # early checkpoints had none of them
     wrong = [k for k,kind in KEPT.items() if not isinstance(given.get(k), kind)]
     if wrong: raise ValueError(f"{few(wrong)}: missing, or not what they should be")
     unknown = sorted(map(str, ms2d['config'].keys() - {f.name for f in dataclasses.fields(Config)}))
     if unknown: raise ValueError(f"it has {few(unknown)}: another version of ms2d wrote it")
     if not all(isinstance(w, str) for w in ms2d['words'] + given['others']): raise ValueError('its words are no text')
+    counts = given['learned'].values()
+    if not all(type(k) is int and k > 0 for k in counts): raise ValueError('what it learned from is no number')
     return ms2d
 
 # %% ../nbs/44_checkpoint.ipynb #c71e

@@ -270,6 +270,12 @@ def others(self:Corpus,
     own = self.samples['train']
     return [own[i].query for i in np.linspace(0, len(own)-1, min(most, len(own))).astype(int)]
 
+@patch(as_prop=True)
+def learned(self:Corpus)->dict: # videos, sentences: how many
+    "What the training queries were, for whoever asks the model"
+    own = self.samples['train']
+    return dict(videos=len({s.vid for s in own}), sentences=len({s.qid for s in own}))
+
 # %% ../nbs/41_corpus.ipynb #k7
 @patch
 def read(self:Corpus,

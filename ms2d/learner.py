@@ -563,7 +563,8 @@ def on_save_checkpoint(self:Learner, checkpoint):
     data['sentences'] = corpus.reader.facts if corpus.reader else {}
     best = dict(average=self.average, best=self.best, best_wins=self.best_wins)
     run = dict(**best, settled=self.settled, history=self.history, spent=self.seconds)
-    checkpoint['ms2d'] = dict(config=dataclasses.asdict(self.cfg), **data, others=corpus.others(), **run)
+    told = dict(others=corpus.others(), learned=corpus.learned)
+    checkpoint['ms2d'] = dict(config=dataclasses.asdict(self.cfg), **data, **told, **run)
 
 @patch
 def on_load_checkpoint(self:Learner, checkpoint):

@@ -19,7 +19,7 @@ from .exports import forms
 from .moments import cut, file_names, film_of, film_strip, world_films
 from .retrieval import not_found
 from .streams import open_run
-from .explained import in_words
+from .explained import in_words, open_words
 from .zeroshot import from_root
 from .words import tokenize
 from .core import Parameters, cause, label, project_root
@@ -47,7 +47,7 @@ class App(Parameters):
 class Choice(NamedTuple):
     "A video that can be chosen"
     path: Path
-    examples: list = [] # queries to begin with
+    examples: list = [] # what somebody said of it: offered are those that the model says it answers
 
 # %% ../nbs/67_page.ipynb #c09
 class Page:
@@ -87,7 +87,7 @@ def _first(self:Page):
     first = ''.join(names[:1])
     if self.cfg.videos and len(names) > 1: first = ''     # looking at somebody's video may take long: they choose it
     return dict(videos=names, first=first, chosen='', src='', seconds=0., strip=[], examples=[], answers=[],
-                files=[], message='', kind='', turn=0, limit=self.cfg.limit, progress=0., far='')
+                files=[], message='', kind='', turn=0, limit=self.cfg.limit, progress=0., far='', about=self.retriever.about)
 
 # %% ../nbs/67_page.ipynb #c09b
 @patch
@@ -173,6 +173,7 @@ def choose(self:Page,
     path,examples = self.choices[name]
     self.say(message=f'Looking at {name} …', kind='busy')
     seconds = self.retriever.encode(path, tick=self.tick).duration
+    examples = self.retriever.answered(path, examples)
     strip = [as_url(x) for x in film_strip(Video(path), seconds)]
     src = self.link(self.copies.get(path, path))
     return dict(chosen=name, src=src, seconds=seconds, strip=strip, examples=examples, answers=[], files=[])
@@ -200,7 +201,7 @@ def find(self:Page,
         message += f" Read as {reading}{'; '*bool(others)}{', '.join(others)}."
     if 'stream' in found: message += f" The best one is from {found.stream[0]}."
     if told := in_words(found.attrs['words'][0]): message += f" Words in it: {told}."
-    if unknown := r.unknown(query):
+    if unknown := [w for w in r.unknown(query) if open_words(w)]:
         message += f" Not known to the model, so not looked for: {', '.join(unknown)}."
     return dict(answers=answers, message=message, files=self.offer(query, answers))
 

@@ -25,6 +25,7 @@ from .config import Config
 from .model import TextEncoding, MS2D
 from .checkpoint import newest_model
 from .explained import explained
+from .known import about, refusal
 from .highlights import clip_edges, saliency_of
 from .zeroshot import EVERYDAY, is_zeroshot, own_scale, scaled, untrained, zeroshot_names
 from .video import Video
@@ -53,6 +54,7 @@ class Trained(NamedTuple):
     facts: dict # of the encoder of the features, see `FeatureStore.facts`; {}: not known
     sentences: dict # facts of the sentence encoder, see `SentenceVectors.facts`; {}: alignment reads word vectors
     others: list # some training sentences
+    learned: dict # videos and sentences of training, from `Corpus.learned`; {}: not known
 
 class Encoded(NamedTuple):
     "A video that sentences can be asked about; see `Searcher.encode`"
@@ -82,7 +84,7 @@ class Answer(NamedTuple):
 def _untrained(run):
     "The model of an encoder with two halves, and sentences to compare with"
     read = open_sentences(zeroshot_names(run)[0])
-    return Trained(*untrained(read), {}, read.facts, [*EVERYDAY])
+    return Trained(*untrained(read), {}, read.facts, [*EVERYDAY], {})
 
 def load_model(
     run:str|Path, # run folder, or zeroshot:ENCODER
@@ -106,7 +108,8 @@ def load_model(
     model.load_state_dict(weights)
     facts = checked_facts(ms2d.get('facts', {}), path)
     vocab = Vocabulary.from_words(ms2d['words'])
-    return Trained(model.eval(), vocab, cfg, facts, ms2d['sentences'], ms2d.get('others', []))
+    told = ms2d['sentences'], ms2d.get('others', []), ms2d.get('learned', {})
+    return Trained(model.eval(), vocab, cfg, facts, *told)
 
 # %% ../nbs/64_search.ipynb #c12s
 class Searcher:
@@ -120,7 +123,7 @@ class Searcher:
             if not isinstance(x, (str, Path, Encoder)) and not callable(x):
                 raise ValueError(f"{name} is {shown(x)}: text is needed")
         self.run = run
-        self.model,self.vocab,self.cfg,self.facts,self.sentences,self.others = load_model(run)
+        self.model,self.vocab,self.cfg,self.facts,self.sentences,self.others,self.learned = load_model(run)
         self.untrained = is_zeroshot(run)
         self.features = str(features or ('' if self.untrained else self.cfg.features))
         self.encoder = encoder or (zeroshot_names(run)[1] if self.untrained else '')
@@ -322,7 +325,7 @@ def encode(self:Searcher,
 @patch
 def _scaled(self:Searcher, seen, fine):
     "A video as an untrained model compares it: nobody has measured how far its scores stand out"
-    if self._heard is None: self._heard = self.encode_text(self.others)
+    if self._heard is None: self._heard = self.read_sentences(self.others)
     with torch.no_grad(): by = own_scale(self.model, seen, self._heard)
     return scaled(seen, by), fine/by
 
@@ -354,6 +357,19 @@ def unknown(self:Searcher,
     return self.model.unread(self.vocab, query)
 
 @patch
+def refusal(self:Searcher,
+    query:str, # a sentence
+)->str: # '': it can be asked
+    "Why the model cannot be asked a sentence, and what to do"
+    return refusal(self.model, self.vocab, query)
+
+@patch(as_prop=True)
+def about(self:Searcher)->str:
+    "What the model knows, in two sentences or three"
+    reader = self.encoder if isinstance(self.encoder, str) else ''
+    return about(self.model, self.vocab, self.cfg, self.learned, self.sentences, self.run, reader)
+
+@patch
 def _known_text(self:Searcher):
     "What reads sentences; no module is imported because a run folder names it"
     what = self.cfg.vectors
@@ -370,19 +386,24 @@ def _vectors(self:Searcher, queries):
 
 # %% ../nbs/64_search.ipynb #c19
 @patch
+def read_sentences(self:Searcher,
+    queries:list[str], # sentences
+)->TextEncoding:
+    "All that does not depend on the video; of any sentences, as those of a data set"
+    tokens,lengths = encode_batch(self.vocab, queries)
+    with torch.no_grad(): return self.model.encode_text(tokens, lengths, self._vectors(queries))
+
+@patch
 def encode_text(self:Searcher,
     queries:list[str], # sentences
 )->TextEncoding:
-    "All that does not depend on the video; refuses a sentence of which no word is known"
+    "As `read_sentences`; refuses a sentence of which no word that says something is known"
     if not isinstance(queries, list) or not queries:
         raise ValueError(f"queries is {shown(queries)}: a list of sentences is needed")
     queries = [sentence(q, 'query') for q in queries]
-    tokens,lengths = encode_batch(self.vocab, queries)
-    for query,n in zip(queries, lengths.tolist()):
-        if len(unknown := self.unknown(query)) == n:
-            raise ValueError(f"the model knows none of the words of {query!r} ({few(unknown)}): "
-                             "use other words, or train with vectors that have them")
-    with torch.no_grad(): return self.model.encode_text(tokens, lengths, self._vectors(queries))
+    for query in queries:
+        if why := self.refusal(query): raise ValueError(why)
+    return self.read_sentences(queries)
 
 @patch
 def ask(self:Searcher,
@@ -391,7 +412,7 @@ def ask(self:Searcher,
     "Read sentences once, for any number of videos"
     heard = self.encode_text(queries)
     ways = [self.model.ways(self.vocab, q) for q in queries]
-    return Asked(heard, ways, self.model.encode_parts(ways, self.encode_text))
+    return Asked(heard, ways, self.model.encode_parts(ways, self.read_sentences))
 
 # %% ../nbs/64_search.ipynb #c19a
 def _at_least_one(top):

@@ -12,7 +12,6 @@ from typing import NamedTuple
 from fastcore.basics import patch
 from .core import few, sentence, shown
 from .dataset import CLIP
-from .words import tokenize
 from .maps import span_iou
 from .ranking import best_moments
 from .relations import all_leaves, readable, reading_weights
@@ -180,30 +179,29 @@ class Heard(NamedTuple):
         k = int(self.known[:q].sum())
         return Heard(self.known[q:q+1], TextEncoding(*(x if x is None else x[k:k+1] for x in self.text)))
 
-def _knows(part, text): return len(part.unknown(text)) < len(tokenize(text))
+def _knows(part, text): return not part.refusal(text)
 
 @patch
-def read(self:Streams,
+def read_sentences(self:Streams,
     queries:list[str], # sentences
 )->list[Heard]: # one a stream
     "All that does not depend on the video"
     heard = []
     for p in self.parts:
         known = torch.tensor([_knows(p, q) for q in queries])
-        heard.append(Heard(known, p.encode_text([q for q,k in zip(queries, known) if k]) if known.any() else None))
+        heard.append(Heard(known, p.read_sentences([q for q,k in zip(queries, known) if k]) if known.any() else None))
     return heard
 
 @patch
 def encode_text(self:Streams,
     queries:list[str], # sentences
 )->list[Heard]: # one a stream
-    "As `read`; refuses a sentence of which no stream knows a word"
+    "As `read_sentences`; refuses a sentence of which no stream knows a word"
     if not isinstance(queries, list) or not queries: return self.parts[0].encode_text(queries)  # which says why not
     queries = [sentence(q, 'query') for q in queries]
-    heard = self.read(queries)
-    for q,known in zip(queries, torch.stack([h.known for h in heard]).any(0)):
-        if not known: self.parts[0].encode_text([q])
-    return heard
+    for q in queries:
+        if why := self.refusal(q): raise ValueError(why)
+    return self.read_sentences(queries)
 
 # %% ../nbs/65_streams.ipynb #s19
 @patch
@@ -215,6 +213,19 @@ def unknown(self:Streams,
     return [w for w in first if all(w in o for o in others)]
 
 @patch
+def refusal(self:Streams,
+    query:str, # a sentence
+)->str: # '': it can be asked
+    "Why no stream can be asked a sentence, and what to do"
+    why = [p.refusal(query) for p in self.parts]
+    return why[0] if all(why) else ''
+
+@patch(as_prop=True)
+def about(self:Streams)->str:
+    "What each stream knows"
+    return ' '.join(f'{name}: {p.about}' for name,p in zip(self.names, self.parts))
+
+@patch
 def ask(self:Streams,
     queries:list[str], # sentences
 )->Asked: # takes the place of the sentences in `answer`
@@ -222,7 +233,7 @@ def ask(self:Streams,
     heard = self.encode_text(queries)
     def knows(text): return any(_knows(p, text) for p in self.parts)
     ways = [readable(q, self.cfg.relations, knows) for q in queries]
-    return Asked(heard, ways, [self.read(all_leaves(w)) if len(w) > 1 else None for w in ways])
+    return Asked(heard, ways, [self.read_sentences(all_leaves(w)) if len(w) > 1 else None for w in ways])
 
 # %% ../nbs/65_streams.ipynb #s21
 @patch

@@ -257,12 +257,20 @@ def test_what_cannot_be_answered_is_said(app, page):
     assert str(app.folder) not in page.locator('[role=status]').inner_text() and page.get_by_label('Video', exact=True).input_value()==''
     choose(page, 'shapes')
     query = page.get_by_label('What happens?')
-    for text,said,kind in [('', 'Type what happens, in a few words', 'error'), ('xyzzy plugh', 'knows none of the words', 'error'), ('a red xyzzy spins', 'not looked for: xyzzy.', ''),
-                           (' ?! ', 'Type what happens', 'error')]:
+    for text,said,kind in [('', 'Type what happens, in a few words', 'error'), ('xyzzy plugh', 'knows none of the words', 'error'), ('a red xyzzy spins of', 'not looked for: xyzzy.', ''),
+                           (' ?! ', 'Type what happens', 'error'), ('a the and of', 'says nothing to look for', 'error'), ('a man opens the door', 'a model that reads any sentence (-p run zeroshot:hf:NAME).', 'error')]:
         query.fill(text)
         query.press('Enter')
         message(page, said, kind)
     assert page.locator('ol li').count()==5                                         # the last good answers stay
+
+def test_it_says_what_its_model_knows(app, page):
+    "What it learned from, and words that it knows; whoever hears the page is told at the question"
+    about = page.locator('#ms2d-about')
+    assert about.inner_text()==app.retriever.about and re.search(r'learned from \d+ sentences about \d+ videos of ActivityNet Captions. It knows words like \w+, ', about.inner_text())
+    assert 'ms2d-about' in page.get_by_label('What happens?').get_attribute('aria-describedby')
+    choose(page, 'shapes')
+    assert not page.locator('.example').count()                                     # nobody said what is in it
 
 def test_uploading(app, page, tmp_path):
     "A good file is chosen at once; a bad and a large one are refused with a sentence; what was uploaded goes with the page"
@@ -466,6 +474,85 @@ def test_no_ending_leaves_anything(root, app, tmp_path):
         process.wait(60)
         until(lambda: not Path(f'/proc/{pid}').exists() or 'zombie' in Path(f'/proc/{pid}/status').read_text(), 60)
         assert not own() and not processes(temporary)
+
+def shown_alone(root, chromium, tmp_path, args, width=390):
+    "A page of its own: its process, and the page in the browser"
+    port = free_port()
+    process = start(root, tmp_path/'temporary', port, args)
+    try:
+        url = opened(process, tmp_path/'app.log', port)
+        page = chromium.new_page(viewport=dict(width=width, height=844))
+        page.set_default_timeout(400_000)
+        page.goto(url)
+        page.wait_for_function("document.querySelector('video')?.readyState >= 2")
+        return process, page
+    except BaseException:
+        stop(process)
+        raise
+
+# a question as a person asks it -> milliseconds until its answers are drawn
+ASK = """async question => {
+  const box = document.querySelector('#ms2d-query'), list = document.querySelector('ol')
+  box.value = question
+  const began = performance.now()
+  const drawn = new Promise(done => new MutationObserver(done).observe(list, {childList: true}))
+  document.querySelector('form').requestSubmit()
+  await drawn
+  return performance.now() - began
+}"""
+
+TOPICS = """roses engines bread elections volcanoes chess glaciers violins bridges whales coffee castles spiders rockets cheese deserts pianos earthquakes bicycles mushrooms
+lighthouses penguins paintings bees trains diamonds tea robots rivers clocks owls wine submarines potatoes mountains guitars butterflies paper churches horses vaccines
+kites sailing honey tunnels stars boxing sheep pottery storms football salt jazz dinosaurs glass schools cats money gardens sleep""".split()
+
+def test_a_talk_of_ten_minutes_by_what_is_said(root, chromium, tmp_path):
+    "`make app` on subtitles, untrained: it says which encoder answers, answers anything that says something, and how fast"
+    pytest.importorskip('wordllama', reason='the extra [text] is not installed')
+    def at(seconds): return f'00:{seconds//60:02d}:{seconds % 60:02d}.000'
+    said = [f'{at(10*i)} --> {at(10*i + 9)}\nNow let me tell you something about {t}\n\n' for i,t in enumerate(TOPICS)]
+    (tmp_path/'talk.vtt').write_text('WEBVTT\n\n' + ''.join(said))
+    film(tmp_path/'talk.mp4', ms=range(0, 10_000*len(TOPICS), 500))
+    process,page = shown_alone(root, chromium, tmp_path, f"-p run zeroshot:captions:{tmp_path/'talk.vtt'} -p videos {tmp_path/'talk.mp4'}")
+    try:
+        about = page.locator('#ms2d-about').inner_text()
+        assert 'not trained' in about and 'talk.vtt' in about and 'wordllama' in about and str(tmp_path) not in about
+        times = []
+        for topic in TOPICS[1::6]:
+            times.append(page.evaluate(ASK, f'the part about {topic}')/1000)
+            best = [sum(60**k*float(x) for k,x in enumerate(reversed(t.split(':')))) for t in page.locator('ol .label').first.inner_text().split(' – ')]
+            middle = 10*TOPICS.index(topic) + 5
+            assert best[0]<middle<best[1] and best[1] - best[0]<30, (topic, best)
+        print(f'a talk of {len(TOPICS)/6:.0f} minutes, in the browser: first answer after {times[0]:.2f} s, the next after {sorted(times[1:])[len(times)//2]:.2f} s '
+              f'in the median, {max(times[1:]):.2f} s at most; load of the machine {os.getloadavg()[0]:.1f}')
+        page.locator('#ms2d-query').fill('a the and of')
+        page.get_by_role('button', name='Find').click()
+        message(page, 'says nothing to look for', 'error')
+        assert page.evaluate('document.documentElement.scrollWidth')<=390 and not [x for x in page.evaluate(CONTRAST) if x[0]<4.5]
+        if folder := os.environ.get('SCREENSHOTS'): page.screenshot(path=f'{folder}/talk.png', full_page=True)
+    finally:
+        page.close()
+        stop(process)
+
+def test_a_model_like_clip_that_nobody_trained(root, chromium, tmp_path):
+    "`make app` on a model in transformers' own format: the page says which, and answers what no model of shapes knows"
+    pytest.importorskip('transformers', reason='the extra [hf] is not installed')
+    from joint import small_clip
+    (tmp_path/'my-clip').mkdir()
+    small_clip(tmp_path/'my-clip', ['a man opens the door', 'a red square'])
+    film(tmp_path/'mine.mp4', ms=range(0, 20_000, 250))
+    process,page = shown_alone(root, chromium, tmp_path, f"-p run zeroshot:hf:{tmp_path/'my-clip'} -p videos {tmp_path/'mine.mp4'}")
+    try:
+        about = page.locator('#ms2d-about').inner_text()
+        assert 'not trained' in about and 'pictures' in about and 'my-clip' in about and str(tmp_path) not in about
+        page.locator('#ms2d-query').fill('a man opens the xyzzy')
+        page.get_by_role('button', name='Find').click()
+        page.locator('ol li').nth(4).wait_for()
+        found = Retriever(f"zeroshot:hf:{tmp_path/'my-clip'}").search(tmp_path/'mine.mp4', 'a man opens the xyzzy')
+        assert page.locator('ol .label').all_inner_texts()==[f'{clock(a)} – {clock(b)}' for a,b in found[['start', 'end']].values]
+        assert 'Not known' not in page.locator('[role=status]').inner_text()
+    finally:
+        page.close()
+        stop(process)
 
 def test_a_mistake_is_said_where_the_page_is_started(root, tmp_path):
     for args,said in [('-p run nowhere', 'nowhere holds no trained model'), ('-p run reports/train -p video x', r'did you mean videos\?')]:

@@ -46,7 +46,7 @@ def test_video_and_sentences(asked, tmp_path):
     assert [(c.name, c.source_range.duration.value) for c in line.tracks[0]]==[(r['query'], sum(1 for _ in Video(out/r['clip']).shown())) for r in rows]
 
     report = tmp_path/'report.ipynb'
-    assert "'xyzzy plugh': no word is known" in said(report) and 'not known: frobnicates' in said(report)
+    assert "left out: the model knows none of the words of 'xyzzy plugh'" in said(report) and 'It knows words like' in said(report) and 'not known: frobnicates' in said(report)
     assert len(parts(report, 'image/png'))==3 and sum('<video' in h for h in parts(report, 'text/html'))==2
     assert not [o for c in cells(report) for o in c.get('outputs', []) if o.get('name')=='stderr'], 'a report without warnings'
 
@@ -73,7 +73,7 @@ def test_mistakes_are_told_in_a_sentence_and_cost_nothing(asked, tmp_path):
     torch.save(state, other/'last.ckpt')
     good = dict(run=asked/'run', video=asked/'mine.mp4', query='the red star spins', out=out)
     for change,message in [(dict(video=tmp_path/'gone.mp4'), 'gone.mp4 does not exist'), (dict(video=tmp_path/'torn.mp4'), 'torn.mp4'), (dict(video=tmp_path), 'name a video file'), (dict(query='  '), 'no sentence'),
-                           (dict(query='xyzzy'), 'knows none of the words'), (dict(query='...'), 'knows none of the words'), (dict(query='', queries=tmp_path/'none.txt'), 'holds no sentence'), (dict(run=tmp_path), 'make train'),
+                           (dict(query='xyzzy'), 'knows none of the words'), (dict(query='...'), 'says nothing to look for'), (dict(query='a the and of'), 'says nothing to look for'), (dict(query='a man opens the door'), 'a model that reads any sentence (-p run zeroshot:hf:NAME)'), (dict(query='', queries=tmp_path/'none.txt'), 'holds no sentence'), (dict(run=tmp_path), 'make train'),
                            (dict(run=other), 'world of others (weights another'), (dict(encoder=f'world:{tmp_path}'), 'say where that is now'), (dict(top=0), '1 to 1000')]:
         with pytest.raises((ValueError, FileNotFoundError, ImportError), match=re.escape(message)): run_here(**{**good, **change})
     code,text = without_kernel(tmp_path/'report.ipynb', notebook='retrieve', **good, vidoe='x')

@@ -98,7 +98,7 @@ def test_the_page(talk):
 
 @needs_wordllama
 @pytest.mark.parametrize('change, message', [(dict(run='{run},'), 'two streams or more'), (dict(encoder='a,b,c'), '3 names for 2 streams'), (dict(run='{run},zeroshot:nothing'), 'names no encoder'),
-    (dict(query='...'), 'word'), (dict(run='{run},gone'), 'holds no trained model')])
+    (dict(query='...'), 'nothing to look for'), (dict(run='{run},gone'), 'holds no trained model')])
 def test_mistakes_are_told_in_a_sentence(talk, tmp_path, change, message):
     film,run = talk
     good = dict(run=run, video=film, query='a spade', out=tmp_path/'out')

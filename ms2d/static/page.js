@@ -154,6 +154,7 @@ function render({model, el}) {
   const find = async text => { query.value = text; keep(); if (await ask({what: 'find', query: text})) play(0, false) }
   const drawn = draw(model, $, find, play, () => ask({what: 'clips'}))
   $('#ms2d-limit').textContent = `A file of up to ${limit} MB. It stays on this computer and is deleted when the page is closed.`
+  $('#ms2d-about').textContent = model.get('about')
   model.on('change:message', () => say(model.get('message'), model.get('kind')))
   for (const what of ['videos', 'examples', 'strip', 'answers', 'files', 'progress']) { model.on(`change:${what}`, drawn[what]); drawn[what]() }
   model.on('change:far', drawn.progress)
