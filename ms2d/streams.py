@@ -99,7 +99,7 @@ class Streams(Retriever):
         self.others = [*dict.fromkeys(s for p in self.parts for s in p.others)]
         self.untrained = all(p.untrained for p in self.parts)
         self.library = {}
-        self._heard = None
+        self._heard = self._last = None
 
 def _different(names):
     "Names that are told apart"
@@ -144,13 +144,22 @@ class Stream(NamedTuple):
     level: float # c_s, what a sentence usually weighs in it
     usual: float # how well a sentence usually fits it, log
 
+def _few(heard, most):
+    "Parts of a `TextEncoding` of so many sentences at most"
+    n = len(next(x for x in heard if x is not None))
+    for k in range(0, n, most): yield TextEncoding(*(x if x is None else x[k:k+most] for x in heard))
+
+@torch.no_grad()
 def _known(part, video, near):
     "What is usual in a video for the sentences that the model keeps"
     reference = part.reference(video)
-    with torch.no_grad(): scores = torch.cat([m.logits for m in part.model.score_moments(video.seen, part._heard)], 1)
-    weights = part.model.for_scores(part.model.sharpness)*scores.double()
-    level = float((weights if near is None else weights[:,near]).logsumexp(1).median())
-    return Stream(video, near, level, float(reference.logsumexp(0)) - float(np.log(len(reference))))
+    kappa = part.model.for_scores(part.model.sharpness)
+    total = []
+    for heard in _few(part._heard, max(1, 4_000_000//len(video.where))):                # films of hours have many moments
+        weights = kappa*torch.cat([m.logits for m in part.model.score_moments(video.seen, heard)], 1).double()
+        total.append((weights if near is None else weights[:,near]).logsumexp(1))
+    usual = float(reference.logsumexp(0)) - float(np.log(len(reference)))
+    return Stream(video, near, float(torch.cat(total).median()), usual)
 
 @patch
 def encode(self:Streams,
@@ -262,13 +271,16 @@ def _aim(reading, texts, heard, weights):
 @patch
 def _score(self:Streams, video, way, heard):
     "Log weights of all moments for the readings of one sentence (M,); its `_Aim`; its `Related`"
+    if self._last and self._last[0] is video and self._last[1] == way: return self._last[2]
     texts = all_leaves(way)
     by_stream = self._weights(video, heard)
     said = dict(zip(texts, mixed(by_stream, torch.tensor([s.level for s in video.seen]))))
     weights = torch.stack([reading_weights(r, said, video.order, float(self.model.reach)) for r in way])
     total = weights.logsumexp(0)
     best = way[int(weights[:,total.argmax()].argmax())]
-    return total, _aim(best, texts, heard, by_stream), Related(weights, said)
+    out = total, _aim(best, texts, heard, by_stream), Related(weights, said)
+    self._last = video, way, out                                    # an answer is asked for its stream right afterwards
+    return out
 
 @patch
 def _scores(self:Streams, video, asked):
