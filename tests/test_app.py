@@ -517,13 +517,16 @@ def test_a_talk_of_ten_minutes_by_what_is_said(root, chromium, tmp_path):
         about = page.locator('#ms2d-about').inner_text()
         assert 'not trained' in about and 'talk.vtt' in about and 'wordllama' in about and str(tmp_path) not in about
         times = []
+        kernel = Path('/proc')/page.evaluate("document.querySelector('video').src").split('/')[-2].split('-')[1]/'stat'
+        def worked(): return sum(map(int, kernel.read_text().rpartition(')')[2].split()[11:13]))/os.sysconf('SC_CLK_TCK')
         for topic in TOPICS[1::6]:
+            if len(times)==1: before = worked()
             times.append(page.evaluate(ASK, f'the part about {topic}')/1000)
             best = [sum(60**k*float(x) for k,x in enumerate(reversed(t.split(':')))) for t in page.locator('ol .label').first.inner_text().split(' – ')]
             middle = 10*TOPICS.index(topic) + 5
-            assert best[0]<middle<best[1] and best[1] - best[0]<30, (topic, best)
+            assert best[0]<middle<best[1] and best[1] - best[0]<40, (topic, best)     # of 600 s, ten of them are right
         print(f'a talk of {len(TOPICS)/6:.0f} minutes, in the browser: first answer after {times[0]:.2f} s, the next after {sorted(times[1:])[len(times)//2]:.2f} s '
-              f'in the median, {max(times[1:]):.2f} s at most; load of the machine {os.getloadavg()[0]:.1f}')
+              f'in the median, {max(times[1:]):.2f} s at most, {(worked() - before)/(len(times) - 1):.2f} s of which the model works; load of the machine {os.getloadavg()[0]:.1f}')
         page.locator('#ms2d-query').fill('a the and of')
         page.get_by_role('button', name='Find').click()
         message(page, 'says nothing to look for', 'error')
