@@ -99,7 +99,7 @@ class Streams(Retriever):
         self.others = [*dict.fromkeys(s for p in self.parts for s in p.others)]
         self.untrained = all(p.untrained for p in self.parts)
         self.library = {}
-        self._heard = self._last = None
+        self._heard = self._last = self._kept = None
 
 def _different(names):
     "Names that are told apart"
@@ -172,9 +172,17 @@ def encode(self:Streams,
     if len(each) != len(self.parts): raise ValueError(f"{len(each)} videos for {len(self.parts)} streams: one for each")
     seen = [self.parts[0].encode(each[0], duration, tick)]
     seen += [p.encode(v, seen[0].duration, tick) for p,v in zip(self.parts[1:], each[1:])]
+    return self._together(seen)
+
+@patch
+def _together(self:Streams, seen):
+    "What every stream sees of a video, as one"
+    if self._kept and all(a is b for a,b in zip(self._kept[0], seen)): return self._kept[1]    # as for the last question
     finest = seen[self.lead]
     near = [nearest_cells(finest.where, v.where) for v in seen]
-    return finest._replace(seen=[*map(_known, self.parts, seen, near)], fine=None, said=None)
+    video = finest._replace(seen=[*map(_known, self.parts, seen, near)], fine=None, said=None)
+    self._kept = seen, video
+    return video
 
 # %% ../nbs/65_streams.ipynb #s18
 class Heard(NamedTuple):
