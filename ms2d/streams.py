@@ -161,6 +161,7 @@ def _known(part, video, near):
     usual = float(reference.logsumexp(0)) - float(np.log(len(reference)))
     return Stream(video, near, float(torch.cat(total).median()), usual)
 
+# %% ../nbs/65_streams.ipynb #s16e
 @patch
 def encode(self:Streams,
     video:str|Path|list, # as for `Searcher.encode`, or one for each stream
