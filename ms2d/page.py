@@ -87,7 +87,8 @@ def _first(self:Page):
     first = ''.join(names[:1])
     if self.cfg.videos and len(names) > 1: first = ''     # looking at somebody's video may take long: they choose it
     return dict(videos=names, first=first, chosen='', src='', seconds=0., strip=[], examples=[], answers=[],
-                files=[], message='', kind='', turn=0, limit=self.cfg.limit, progress=0., far='', about=self.retriever.about)
+                files=[], message='', kind='', turn=0, limit=self.cfg.limit, progress=0., far='',
+                about=self.retriever.about)
 
 # %% ../nbs/67_page.ipynb #c09b
 @patch

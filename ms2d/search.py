@@ -408,9 +408,10 @@ def encode_text(self:Searcher,
 @patch
 def ask(self:Searcher,
     queries:list[str], # sentences
+    refuse:bool=True, # those of which no word that says something is known; False: answer whatever they are
 )->Asked: # takes the place of the sentences in `answer`
     "Read sentences once, for any number of videos"
-    heard = self.encode_text(queries)
+    heard = (self.encode_text if refuse else self.read_sentences)(queries)
     ways = [self.model.ways(self.vocab, q) for q in queries]
     return Asked(heard, ways, self.model.encode_parts(ways, self.read_sentences))
 

@@ -48,6 +48,7 @@ def test_a_data_set_is_answered_whatever_its_queries_are(tiny, tmp_path):
     for query in ODD:
         for act in (retriever.search, retriever.saliency, retriever.match_probability, retriever.foreign_share, retriever.maps):
             with pytest.raises(ValueError, match='says nothing to look for|knows none of the words'): act(video, query)
+    assert [len(x) for x in retriever.answer(video, retriever.ask(ODD, refuse=False))]==[5]*len(ODD)
     retriever.index([video])
     with pytest.raises(ValueError, match='knows none of the words of .a man opens the door.'): retriever.search_all('a man opens the door')
     assert retriever.learned==run.corpus.learned and f"{run.corpus.learned['videos']} videos" in retriever.about
