@@ -203,10 +203,10 @@ def _knows(part, text): return not part.refusal(text)
 def read_sentences(self:Streams,
     queries:list[str], # sentences
 )->list[Heard]: # one a stream
-    "All that does not depend on the video"
+    "All that does not depend on the video; what no stream knows is read by all"
     heard = []
-    for p in self.parts:
-        known = torch.tensor([_knows(p, q) for q in queries])
+    knows = torch.tensor([[_knows(p, q) for q in queries] for p in self.parts])
+    for p,known in zip(self.parts, knows | ~knows.any(0)):
         heard.append(Heard(known, p.read_sentences([q for q,k in zip(queries, known) if k]) if known.any() else None))
     return heard
 
@@ -246,9 +246,10 @@ def about(self:Streams)->str:
 @patch
 def ask(self:Streams,
     queries:list[str], # sentences
+    refuse:bool=True, # as for `Searcher.ask`
 )->Asked: # takes the place of the sentences in `answer`
     "Read sentences once, for any number of videos"
-    heard = self.encode_text(queries)
+    heard = (self.encode_text if refuse else self.read_sentences)(queries)
     def knows(text): return any(_knows(p, text) for p in self.parts)
     ways = [readable(q, self.cfg.relations, knows) for q in queries]
     return Asked(heard, ways, [self.read_sentences(all_leaves(w)) if len(w) > 1 else None for w in ways])
