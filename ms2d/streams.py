@@ -155,7 +155,7 @@ def _known(part, video, near):
     reference = part.reference(video)
     kappa = part.model.for_scores(part.model.sharpness)
     total = []
-    for heard in _few(part._heard, max(1, 4_000_000//len(video.where))):                # films of hours have many moments
+    for heard in _few(part._heard, max(1, 4_000_000//len(video.where))):        # films of hours have many moments
         weights = kappa*torch.cat([m.logits for m in part.model.score_moments(video.seen, heard)], 1).double()
         total.append((weights if near is None else weights[:,near]).logsumexp(1))
     usual = float(reference.logsumexp(0)) - float(np.log(len(reference)))
@@ -178,7 +178,7 @@ def encode(self:Streams,
 @patch
 def _together(self:Streams, seen):
     "What every stream sees of a video, as one"
-    if self._kept and all(a is b for a,b in zip(self._kept[0], seen)): return self._kept[1]    # as for the last question
+    if self._kept and all(a is b for a,b in zip(self._kept[0], seen)): return self._kept[1]  # as for the last question
     finest = seen[self.lead]
     near = [nearest_cells(finest.where, v.where) for v in seen]
     video = finest._replace(seen=[*map(_known, self.parts, seen, near)], fine=None, said=None)
