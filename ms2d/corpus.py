@@ -55,8 +55,7 @@ def world_folder(
 def _fingerprint(store, durations, counts, trained, components):
     "What pooled clips depend on, as 20 hexadecimal digits"
     from ms2d import maps
-    files = sorted(store.files.values()) if store.path.is_dir() else [store.path]
-    stats = [(str(p.resolve()), (s := p.stat()).st_size, s.st_mtime_ns) for p in files]
+    stats = [(str(p.resolve()), (s := p.stat()).st_size, s.st_mtime_ns) for p in store.parts]
     code = Path(maps.__file__).read_text()
     what = json.dumps([stats, store.rows_per_second, durations, counts, sorted(trained), components, code])
     return hashlib.blake2b(what.encode(), digest_size=10).hexdigest()

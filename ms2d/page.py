@@ -17,7 +17,8 @@ from fastcore.basics import patch
 from .extraction import find_videos
 from .exports import forms
 from .moments import cut, file_names, film_of, film_strip, world_films
-from .retrieval import not_found, Retriever
+from .retrieval import not_found
+from .streams import open_run
 from .explained import in_words, open_words
 from .zeroshot import from_root
 from .words import tokenize
@@ -28,7 +29,7 @@ from .video import Video
 @dataclass
 class App(Parameters):
     "What the page offers"
-    run: str = 'reports/train' # run folder of a trained model, or zeroshot:ENCODER
+    run: str = 'reports/train' # run folder of a trained model, or zeroshot:ENCODER; several, with commas, are asked together
     videos: str = '' # folder of videos to choose from, or one file; '': the embedded world's, if the model knows it
     encoder: str = '' # what reads video files, as for nbs/extract.ipynb; '': the encoder of the training features
     top: int = 5 # answers to a query
@@ -57,7 +58,7 @@ class Page:
     ):
         self.cfg = cfg
         self.show = show
-        self.retriever = Retriever(from_root(cfg.run), encoder=cfg.encoder)
+        self.retriever = open_run(cfg.run, encoder=cfg.encoder, place=from_root)
         self.retriever.reader                                   # a page that can read no video says so at once
         self.home = self._folder()
         self.made = self.told = 0
@@ -199,6 +200,7 @@ def find(self:Page,
     if reading := found.attrs['reading']:
         others = [f"{m['text']} at {clock(m['start'])} – {clock(m['end'])}" for m in answers[0]['beside']]
         message += f" Read as {reading}{'; '*bool(others)}{', '.join(others)}."
+    if 'stream' in found: message += f" The best one is from {found.stream[0]}."
     if told := in_words(found.attrs['words'][0]): message += f" Words in it: {told}."
     if unknown := [w for w in r.unknown(query) if open_words(w)]:
         message += f" Not known to the model, so not looked for: {', '.join(unknown)}."

@@ -16,6 +16,7 @@ from fastcore.basics import patch
 from .core import Parameters, project_root, replacing
 from .dataset import timed
 from .splits import fold_name, split_title
+from .features import feature_files
 from .metrics import evaluate
 from .protocols import by_words, rated
 from .baselines import best_constant, constant, expected_random, five_tiles, label_prior, map_oracle, READS
@@ -173,7 +174,7 @@ def origin(
     if cfg.dataset == 'world':                                                     # its files are made, not given
         usual = dataclasses.replace(usual, annotations=cfg.annotations, features=cfg.features)
     usual = dataclasses.replace(usual, preset=Config.preset)
-    read = [cfg.features, *([] if cfg.vectors == 'corpus' or names_sentences(cfg.vectors) else [cfg.vectors])]
+    read = [*feature_files(cfg.features), *([] if cfg.vectors == 'corpus' or names_sentences(cfg.vectors) else [cfg.vectors])]
     return dict(command=command(cfg, usual, 'nbs/train.ipynb'), files=data_files(cfg, *read), versions=versions())
 
 # %% ../nbs/52_report.ipynb #hl1

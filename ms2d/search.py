@@ -15,7 +15,7 @@ from fastcore.basics import patch
 from .core import few, need_file, number, project_root, sentence, shown, SUFFIXES
 from .arrays import _amount, _beside
 from .dataset import CLIP
-from .features import checked_facts, describe, open_features, read_rows, same_encoder, same_space, taken_rate
+from .features import checked_facts, describe, feature_files, open_features, read_rows, same_encoder, same_space, taken_rate
 from .sentences import may_download, open_sentences
 from .text import encode_batch, Vocabulary
 from .maps import pool_clips, span_iou, spans
@@ -95,7 +95,8 @@ def load_model(
     run:str|Path, # run folder, or zeroshot:ENCODER
 )->Trained:
     "The trained model of a run"
-    if not isinstance(run, (str, Path)): raise ValueError(f"run is {shown(run)}: name a run folder")
+    if not isinstance(run, (str, Path)):
+        raise ValueError(f"run is {shown(run)}: name a run folder; ms2d.streams.Streams asks several together")
     if is_zeroshot(run): return _untrained(run)
     found = newest_model(Path(run))
     if found is None and (folds := sorted(Path(run).glob('fold-*/last.ckpt'), key=lambda p: (len(str(p)), p))):
@@ -157,6 +158,8 @@ def _open(what, facts):
                       "say where that is now, Retriever(run, encoder='KIND:FILE')") from None
 
 # %% ../nbs/64_search.ipynb #c12d
+def _there(features): return bool(features) and all(Path(f).exists() for f in feature_files(features))
+
 @patch(as_prop=True)
 def store(self:Searcher):
     "Where videos are looked up by name"
@@ -170,7 +173,7 @@ def store(self:Searcher):
 @patch(as_prop=True)
 def origin(self:Searcher)->dict:
     "Facts of the encoder of the training features, from the checkpoint or else from their file; {}: neither says"
-    return self.facts or (self.store.facts if self.features and Path(self.features).exists() else {})
+    return self.facts or (self.store.facts if _there(self.features) else {})
 
 @patch(as_prop=True)
 def own(self:Searcher)->tuple[Path, Encoder]|None:
@@ -225,8 +228,7 @@ def rate(self:Searcher)->float:
     "Rows per second of the training features, 0 where nobody says"
     if self.cfg.rows_per_second: return self.cfg.rows_per_second
     if facts := self.origin: return facts.get('rows_per_second', 0.) or facts['frames_per_second']/facts['stride']
-    there = self.features and Path(self.features).exists()
-    return self.store.rate(self.store.ids[0]) if there else 0.
+    return self.store.rate(self.store.ids[0]) if _there(self.features) else 0.
 
 # %% ../nbs/64_search.ipynb #c13
 def _checked_rows(rows):
