@@ -57,6 +57,10 @@ _VALUES |= dict(
 PRESETS = {}
 for k,name in enumerate(_NAMES): PRESETS[name] = {field: row[k] for field,row in _VALUES.items()}
 
+# %% ../nbs/40_config.ipynb #p2j
+# from where nothing is trained, training begins
+PRESETS['joint'] = PRESETS['zeroshot'] | dict(ridge=False)
+
 # %% ../nbs/40_config.ipynb #c11a
 @dataclass
 class Data(Parameters):
@@ -88,7 +92,7 @@ class _Size(Data):
     "What is asked, and how large the model is"
     split: str = 'test' # queries to answer: test, val, or a published list (test-3158; val_1, val_2)
     pairs: str = 'train' # split whose pairs are learned from; their times are never read
-    preset: str = 'ms2d' # ms2d, poster, mended, ridge, align, supervised or zeroshot
+    preset: str = 'ms2d' # ms2d, poster, mended, ridge, align, supervised, zeroshot or joint
     scales: int = 3 # N_s, number of temporal scales
     clips: int = 64 # N_1, clips of the finest scale; every further scale has half
     longest: int|None = None # longest span of a scale, in clips (the coarsest offers all); 0: all
@@ -105,7 +109,7 @@ class _Contrast(_Size):
     components: int|None = None # principal components of the features to keep at most; 0: the features as they are
     align: bool|None = None # alignment loss, and its span score in the cell's score
     ridge: bool|None = None # alignment is one regression from sentence to mean clip, in closed form: nothing is trained
-    joint: bool|None = None # with `ridge`: no regression but the identity, features and sentences are of one space
+    joint: bool|None = None # clips and text share a space: alignment starts as the identity, or is it (`ridge`)
     scenes: bool|None = None # each clip is a mean over those near it that are like it
     heads: int|None = None # H, alignments side by side, whose scores are averaged
     align_dim: int|None = None # width of the space of clips and sentences, of each head
@@ -229,8 +233,8 @@ def _check_joint(self:Config)->None:
     if not names_sentences(self.vectors):
         raise ValueError(f"vectors is {self.vectors!r}: a joint space needs what reads sentences in it: wordllama, "
             "st:FOLDER_OR_NAME, hf:FOLDER_OR_NAME or python:MODULE.FUNCTION")
-    if not (self.ridge and self.align) or self.components:
-        raise ValueError("joint needs align=True, ridge=True and components=0: the space is as the encoder made it")
+    if not self.align or self.components:
+        raise ValueError("joint needs align=True and components=0: the space is as the encoder made it")
 
 # %% ../nbs/40_config.ipynb #c18
 @patch(as_prop=True)

@@ -379,9 +379,9 @@ def measure_ridge(self:Learner,
 
 # %% ../nbs/43_learner.ipynb #e3j
 @patch
-def measure_joint(self:Learner,
+def begin_joint(self:Learner,
     most:int=400, # validation sentences to read, at most
-)->dict: # val_wins, as `judge` gives it
+):
     "Make alignment the identity of features and sentences that are of one space already; reads no time"
     q = self.corpus.queries['val']
     model = self.model
@@ -393,10 +393,14 @@ def measure_joint(self:Learner,
         units = torch.cat([model.units(x, clips.shape[1]) for x in some])
         heard = model.alignment.sentence(self._bag(q, ask))
     if len(q.video[ask].unique()) > 1: fit_temperature(model.alignment, units, heard, q.video[ask].to(self.device))
+
+@patch
+def on_train_start(self:Learner):
+    "In a joint space the identity is the first to be judged; a resumed run has been there"
+    if not self.cfg.joint or self.global_step: return
+    self.begin_joint()
     self.average = self.aligned()
     self.judge(newest=True)
-    self.restore_best()
-    return dict(val_wins=100*self.best_wins)
 
 # %% ../nbs/43_learner.ipynb #c97
 @patch
@@ -473,10 +477,12 @@ def _val_words(self:Learner)->dict: # val_rec; empty without a word captioner
 @patch
 def validate(self:Learner)->dict: # label-free numbers
     "Judge this stage on validation queries, on the same ones in every epoch; reads no time"
-    if self.stage == 'align' and self.cfg.ridge: return self.measure_joint() if self.cfg.joint else self.measure_ridge()
+    if self.stage == 'align' and self.cfg.ridge:
+        return dict(val_wins=100*self.best_wins) if self.cfg.joint else self.measure_ridge()
     if self.stage == 'align':
         read = self.global_step*self.cfg.batch_size
-        return self._val_words() | self.judge(newest=read < PASSES*len(self.corpus.samples['train']))
+        new = not self.cfg.joint and read < PASSES*len(self.corpus.samples['train'])   # the identity can be kept
+        return self._val_words() | self.judge(newest=new)
     if self.cfg.labels == 'iou': return {}
     state = torch.random.get_rng_state()
     torch.manual_seed(0)                       # the same words are hidden every time

@@ -85,9 +85,10 @@ class MS2D(nn.Module):
         self.words = WordEmbedding(weights, known, std=.1)
         self._measured(len(weights), text_dim)
         reads = text_dim or weights.shape[1]
-        # a regression is one head and predicts whole clips
-        dim,heads = (self.norm.width, 1) if cfg.ridge else (cfg.align_dim, cfg.heads)
+        # a regression is one head and predicts whole clips, and so does what begins as the identity
+        dim,heads = (self.norm.width, 1) if cfg.ridge or cfg.joint else (cfg.align_dim, cfg.heads)
         if cfg.align: self.alignment = Alignment(self.norm.width, reads, dim, heads)
+        if cfg.joint: self.alignment.video.requires_grad_(False)        # clips are as the encoder made them
         if cfg.captioner == 'words':
             self.word_captioner = WordCaptioner(self.norm.width, weights[:spoken], cfg.align_dim)
         if cfg.maps: self._map_parts()

@@ -5,6 +5,8 @@ from ms2d.config import Config
 from ms2d.encoders import open_encoder
 from ms2d.extraction import Extraction, extract
 from ms2d.features import open_features
+from ms2d.learner import Learner
+from ms2d.model import build
 from ms2d.retrieval import Retriever
 from ms2d.sentences import open_sentences
 from ms2d.training import train
@@ -175,3 +177,85 @@ def test_a_model_without_a_tokenizer(clip, tmp_path):
         if 'token' not in p.name: shutil.copy(p, tmp_path)
     assert 'text' not in open_encoder(f'hf:{tmp_path}').facts
     with pytest.raises(ValueError, match='has no tokenizer'): Retriever(f'zeroshot:hf:{tmp_path}')
+
+RNG = np.random.default_rng(5)
+WORDS,MANNERS = RNG.normal(size=(30, 24)),RNG.normal(size=(12, 4)) @ RNG.normal(size=(4, 24))
+HEARD = {f'w{k}': x for k,x in enumerate(WORDS)} | {f'm{k}': x for k,x in enumerate(MANNERS)}
+def shown(frames): raise NotImplementedError('rows are made without it')
+shown.text = lambda sentences: np.array([sum((HEARD.get(w, 0*WORDS[0]) for w in s.split()), .01*WORDS.mean(0)) for s in sentences])
+shown.rate,shown.window = 1.,1
+
+@pytest.fixture(scope='module')
+def pairs(tmp_path_factory):
+    "Videos of six words, four seconds each, and sentences that say one of them in some manner; half of the words are in test alone"
+    folder,rng = tmp_path_factory.mktemp('pairs'),np.random.default_rng(0)
+    ours = types.ModuleType('ours')
+    ours.shown,shown.__module__ = shown,'ours'
+    with pytest.MonkeyPatch.context() as patch, h5py.File(folder/'f.hdf5', 'w') as f:
+        patch.setitem(sys.modules, 'ours', ours)
+        f.attrs.update(text='python:ours.shown', text_checksum=open_sentences('python:ours.shown').checksum, rows_per_second=1.)
+        for split,n,said in (('train', 300, range(15)), ('test', 150, range(15, 30))):
+            lines = []
+            for i in range(n):
+                words = [rng.choice(said), *rng.choice(30, 5)]
+                place = rng.permutation(6)
+                f[f'{split}{i}'] = np.repeat(WORDS[[words[k] for k in place]], 4, axis=0) + .5*rng.normal(size=(24, 24))
+                at = 4*int(np.flatnonzero(place==0)[0])
+                query = ' '.join([f'w{words[0]}', *(f'm{k}' for k in rng.integers(12, size=6))])
+                lines.append(dict(qid=f'{split}{i}', vid=f'{split}{i}', query=query, duration=24, start=at, end=at + 4))
+            (folder/f'{split}.jsonl').write_text(''.join(json.dumps(x) + '\n' for x in lines))
+        yield dict(dataset='jsonl', annotations=str(folder), features=str(folder/'f.hdf5'), vectors='python:ours.shown', clips=24, scales=2, accelerator='cpu')
+
+def test_training_begins_where_nothing_is_trained(pairs, tmp_path):
+    "Pairs teach the manner of sentences, and what is never asked in training is found by it; the clips stay as they are"
+    from ms2d.metrics import per_query
+    from ms2d.ranking import predict
+    hits,runs = {},{}
+    for preset in ('zeroshot', 'joint'):
+        runs[preset] = run = train(Config(preset=preset, epochs=4, out=str(tmp_path/preset), **pairs))
+        samples = run.corpus.samples['test']
+        hits[preset] = 100*np.mean(per_query(predict(run.model, run.corpus, 'test', top=5), samples)['R@1 IoU=0.5'])
+    a,b = (runs[k].model.alignment for k in ('zeroshot', 'joint'))
+    print(hits)
+    assert hits['joint'] > hits['zeroshot'] + 10
+    assert torch.equal(b.video.weight, run.model.norm.std.diag()) and not torch.equal(b.text.weight, a.text.weight)
+    assert torch.equal(a.text.weight, torch.eye(24))
+    found = Retriever(tmp_path/'joint', encoder='python:ours.shown', features=pairs['features']).search(samples[0].vid, samples[0].query)
+    assert len(found) and found.score.between(0, 1).all()
+    resumed,before = Learner(run.model, run.corpus),b.text.weight.detach().clone()
+    resumed._trainer = types.SimpleNamespace(global_step=5, world_size=1)
+    resumed.on_train_start()
+    assert torch.equal(b.text.weight, before)
+    begun = Learner(build(run.config, run.corpus), run.corpus)                # the identity is judged first, and noise after it is not kept
+    begun._trainer,begun.stage = types.SimpleNamespace(global_step=0, world_size=1),'align'
+    begun.on_train_start()
+    begun._trainer.global_step,begun.average = 1,{k: torch.randn_like(x) for k,x in begun.average.items()}
+    begun.validate()
+    assert torch.equal(begun.best['alignment.text.weight'], torch.eye(24)) and begun.best_wins > .5
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@needs_wordllama
+def test_pairs_on_top_of_captions(tmp_path):
+    "QVHighlights with rows of captions: what is trained on the pairs of one split answers the other better than its own start"
+    from pathlib import Path
+    from ms2d.protocols import official_figures
+    from ms2d.ranking import predict
+    from ms2d.statistics import differences
+    shared = Path(__file__).parents[2]/'shared'/'data'
+    if not (shared/'captions').is_dir(): pytest.skip('../shared/data/captions is not there')
+    for split in ('val', 'test'):
+        extract(Extraction(encoder=f"captions:{shared/'captions'/f'qvhighlights_{split}.jsonl.gz'}", features=str(tmp_path/'f.hdf5'), workers=1), lambda line: None)
+    given = dict(dataset='qvhighlights', annotations=str(shared/'annotations'/'qvhighlights'), features=str(tmp_path/'f.hdf5'), vectors='wordllama', accelerator='cpu')
+    answers,asked = {},[]
+    for pairs,split in (('val', 'test'), ('test', 'val')):
+        for preset in ('zeroshot', 'joint'):
+            run = train(Config(preset=preset, pairs=pairs, split=split, out=str(tmp_path/f'{preset}-{split}'), **given))
+            some = predict(run.model, run.corpus, 'test', top=10)
+            print(preset, split, official_figures(some, run.corpus.samples['test'])['brief'])
+            answers.setdefault(preset, {}).update({f'{split}{q}': x for q,x in some.items()})
+        asked += [s._replace(qid=f'{split}{s.qid}') for s in run.corpus.samples['test']]
+    apart = differences([answers['joint']], dict(zeroshot=[answers['zeroshot']]), asked)['zeroshot']
+    print(apart)
+    for name in ('R@1 IoU=0.5', 'mIoU'): assert apart[name]['low'] > 0, apart
+    assert apart['R@1 IoU=0.5']['difference'] >= 1.5
