@@ -67,7 +67,7 @@ class Data(Parameters):
     "Where the data are"
     dataset: str = 'world' # world, charades_sta, activitynet_captions, tacos, qvhighlights or jsonl
     annotations: str = '' # folder of the annotations; world: where to make it (data/world)
-    features: str = '' # feature file or folder; world: made with it
+    features: str = '' # feature file or folder, or several with commas, side by side; world: made with it
     vectors: str = 'corpus' # word vectors: a file, 'corpus': learnt here; or sentences: wordllama, st:FOLDER, hf:FOLDER
     missing: str = 'error' # videos without features: 'error' or 'skip'
     rows_per_second: float = 0. # rate of the feature rows; 0: the file's attribute, or the rows tile the duration

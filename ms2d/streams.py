@@ -315,7 +315,8 @@ def _best(self:Streams, video, logits, aim, top):
     own = aim.sentences[s]
     fine = None if own is None else (video.seen[s].video.fine, own, video.duration, clip)
     logits = (same*logits).float()[None]
-    return best_moments(model, logits, video.where, video.overlap, video.scale, lambda q: fine, top)[0]
+    times = video.seen[self.lead].video.times
+    return best_moments(model, logits, video.where, video.overlap, video.scale, lambda q: fine, top, times)[0]
 
 @patch
 def _find(self:Streams, video, asked, top):
