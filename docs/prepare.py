@@ -42,7 +42,10 @@ class RunDocs(exec_show_docs):
             for node in ast.walk(ast.Module(cell.parsed_(), [])): self.define(node)
 
     def define(self, node):
-        "A function may import a library itself and name it in a string annotation, which `show_doc` evaluates"
+        "A function may name a library in a string annotation, which `show_doc` evaluates, and import it itself or not"
+        if isinstance(node, ast.FunctionDef) and isinstance(node.returns, ast.Constant):
+            library,_,name = str(node.returns.value).partition('.')
+            if name: self.k.run_cell(f'import {library}')
         if not isinstance(node, (ast.Import, ast.ImportFrom)): return
         for module in [node.module] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names]:
             self.k.run_cell(f'import {module.split(".")[0]}')
