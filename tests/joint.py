@@ -1,7 +1,7 @@
 "Small models of pictures and text in transformers' own format, for tests"
 import json
 from pathlib import Path
-import numpy as np, torch
+import torch
 
 def tokenizer(sentences, folder:Path, length:int):
     "A tokenizer of whole words, with the files that a user finds beside a model"
