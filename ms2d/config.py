@@ -276,6 +276,11 @@ def resolved(self:Config)->Config: # every field but `fold` has a value
     return cfg
 
 # %% ../nbs/40_config.ipynb #p13
+@patch(as_prop=True)
+def untrained(self:Config)->bool:
+    "Is alignment a joint space as it is, which no pair changes?"
+    return bool(self.joint and self.ridge)
+
 @patch
 def repeats(self:Config)->list[Config]: # one a seed; the first keeps `out`, the others have folders in it
     "The runs that `seeds` asks for"

@@ -209,9 +209,8 @@ def _split(self:Corpus, cfg, ann):
     answered = [] if own_videos else named_split(ann, cfg.dataset, cfg.split)
     train,val,note = validation_split(ann, cfg.seed, answered)
     # where nothing is learned by heart, all pairs may say how an answer is read
-    untrained = cfg.joint and cfg.ridge
-    if untrained: train = val = train + val
-    self.note += f'nothing is trained: all {len(train):,} pairs calibrate' if untrained else note
+    if cfg.untrained: train = val = train + val
+    self.note += f'nothing is trained: all {len(train):,} pairs calibrate' if cfg.untrained else note
     splits = dict(train=train, val=val, test=answered)
     self.samples = {k: match(v, self.store, cfg.missing) for k,v in splits.items() if v}
     # a sentence about two moments teaches twice, each time about one; true times, where they are read, are of the whole

@@ -92,7 +92,7 @@ def about(
     "What a model knows, for whoever asks it"
     if is_zeroshot(run): return _untrained_about(run, encoder)
     counts = [f"{learned[k]:,} " if k in learned else '' for k in ('sentences', 'videos')]
-    how = 'was not trained, but measured on' if cfg.joint else 'learned from'
+    how = 'was not trained, but measured on' if cfg.untrained else 'learned from'
     text = "This model {} {}sentences about {}videos of {}.".format(how, *counts, TAUGHT_BY[cfg.dataset])
     if reads_all(model): return f"{text} It reads any sentence, by {_called(str(sentences.get('name', cfg.vectors)))}."
     known = telling_words(model, vocab)

@@ -286,15 +286,22 @@ def _sharpen(self:Learner, lists:list, p:float):
     sigma = float(torch.stack([s.amax(1) for s in every[1:]]).std())
     model.sharpness.fill_(4/max(sigma, 1e-6))
     model.told.fill_(told_sharpness(every[0], every[1:], float(model.sharpness)))
-    where = model.cell_spans(torch.ones(1))[0]
-    kappa = float(model.sharpness)
-    expected = torch.cat([model.expected_iou_at(s, where, kappa, model.overlap()) for s in every[0].split(64)])
-    n = model.counts[0]
-    model.usual.copy_(usual_iou(expected, ((where[:,1] - where[:,0])*n).round().long().to(expected.device), n))
     # what nine of ten sentences do not reach in a video that they were not written for
     model.reach.copy_(torch.stack([(model.sharpness*s).logsumexp(1) for s in every[1:]]).quantile(.9))
+    if self.cfg.shrink: self._measure_usual(every[0])
 
 # %% ../nbs/43_learner.ipynb #s5
+@patch
+def _measure_usual(self:Learner, own:Tensor):
+    "What spans of each length have on average, from the scores of own videos (Q, M)"
+    model = self.model
+    where = model.cell_spans(torch.ones(1))[0]
+    kappa = float(model.sharpness)
+    expected = torch.cat([model.expected_iou_at(s, where, kappa, model.overlap()) for s in own.split(64)])
+    n = model.counts[0]
+    length = ((where[:,1] - where[:,0])*n).round().long()
+    model.usual.copy_(usual_iou(expected, length.to(expected.device), n))
+
 @patch
 def calibrate(self:Learner,
     most:int=2000, # validation sentences to ask, at most

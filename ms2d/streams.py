@@ -12,6 +12,7 @@ from typing import NamedTuple
 from fastcore.basics import patch
 from .core import few, sentence, shown
 from .dataset import CLIP
+from .features import feature_files
 from .maps import span_iou
 from .ranking import best_moments
 from .relations import all_leaves, readable, reading_weights
@@ -26,9 +27,8 @@ def each_name(
 )->list: # of str or Path
     "The names of streams; a comma in the name of a file that is there parts nothing"
     if not isinstance(names, str): return [*names] if isinstance(names, (list, tuple)) else [names]
-    where = [names, names.removeprefix(PREFIX).partition(':')[2]]
-    if any(w and Path(w).exists() for w in where): return [names]
-    return [n.strip() for n in names.split(',')]
+    where = names.removeprefix(PREFIX).partition(':')[2]
+    return [names] if where and Path(where).exists() else feature_files(names)
 
 def stream_name(
     run:str|Path, # as `Retriever` takes it
