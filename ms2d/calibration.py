@@ -42,18 +42,18 @@ def behind(
     return less.mean(1)/(less.std(1, correction=0)/less.shape[1]**.5).clamp(min=1e-9)
 
 def calibration(
-    scores, # share of the mean sentence's part that comes off -> F+1 lists: clip scores of sentences
-            # with their own video, then with F others, of every scale (Q, N_j)
+    asked:list, # of each group of sentences: share of the mean sentence's part that comes off -> F+1 lists,
+                # clip scores of Q sentences with their own video, then with F others, of every scale (Q, N_j)
     proposals:list, # of every scale (M_j, 2)
     powers:tuple=LENGTH_EXPONENTS, # to choose from
     shares:tuple=MEAN_TEXT_SHARES, # to choose from
-)->tuple[float, float, Tensor]: # p; share; how often each sentence's own video beats others then (Q,), 0..1
+)->tuple[float, float, Tensor]: # p; share; how often each sentence's own video beats others then, all groups (Q+...,)
     "The smallest exponent, and its best share, that tell the own video from others as well as any; reads no time"
     offered = [(p, b) for b in shares for p in powers]
     won = []
     for b in shares:
-        lists = scores(b)
-        won += [_wins(_highest(lists, proposals, p)) for p in powers]
+        groups = [scores(b) for scores in asked]
+        for p in powers: won.append(torch.cat([_wins(_highest(lists, proposals, p)) for lists in groups]))
     won = torch.stack(won)
     z = behind(won)
     as_good = [k for k in range(len(offered)) if z[k] <= 1]

@@ -234,11 +234,12 @@ def fit_mean_text(self:Learner,
 # %% ../nbs/43_learner.ipynb #c61b
 @patch
 def own_and_foreign_scores(self:Learner,
-    most:int, # validation sentences, at most
+    most:int, # sentences, at most
     scales:list|None=None, # numbers of the scales to look at; None: all
+    split:str='val', # whose sentences: 'val' or 'train'
 )->tuple[list, list]: # what each sentence says of clips, and what any would: own videos first, then 16 others
-    "Validation sentences (Q, N_j of every scale) with own and foreign videos; empty where there is one video only"
-    q = self.corpus.queries['val']
+    "Sentences (Q, N_j of every scale) with own and foreign videos; empty where there is one video only"
+    q = self.corpus.queries[split]
     a = self.model.scorer
     ask = spread_indices(len(q.video), most)
     videos,own = q.video[ask].unique(return_inverse=True)
@@ -304,7 +305,7 @@ def _measure_usual(self:Learner, own:Tensor):
 
 @patch
 def calibrate(self:Learner,
-    most:int=2000, # validation sentences to ask, at most
+    most:int=2000, # validation sentences to ask, at most; for length and mean sentence as many of training
 ):
     "Choose what of the mean sentence comes off, `length_exponent` and sharpness of the model; reads no time"
     cfg = self.cfg
@@ -318,7 +319,9 @@ def calibrate(self:Learner,
     if not said: return                                                   # nothing to compare with
     scores = _scores(said, any_says)
     powers = LENGTH_EXPONENTS if cfg.calibrate else (.5,)
-    p,share,_ = calibration(scores, [xy.to(self.device) for xy in model.proposals], powers, self.shares)
+    learned = self.own_and_foreign_scores(len(said[0][0]), split='train') if cfg.calibrate else ([], [])
+    asked = [scores, _scores(*learned)] if learned[0] else [scores]
+    p,share,_ = calibration(asked, [xy.to(self.device) for xy in model.proposals], powers, self.shares)
     model.scorer.mean_text.mul_(share)
     model.length_exponent.fill_(p)
     lists = scores(share)[:9]                                             # enough for what is measured of noise
@@ -345,7 +348,7 @@ def wins(self:Learner,
     self.fit_mean_text()
     said,any_says = self.own_and_foreign_scores(most, [j])
     if not said: return 1.
-    *_,won = calibration(_scores(said, any_says), [self.model.proposals[j].to(self.device)], (.5,), self.shares)
+    *_,won = calibration([_scores(said, any_says)], [self.model.proposals[j].to(self.device)], (.5,), self.shares)
     return float(won.mean())
 
 @patch
