@@ -83,7 +83,7 @@ def _clip_scores(model, corpus, split, index, aims):
     if not model.cfg.scorer: return None
     batch = corpus.batch(split, index, [0])
     heard = model.encode_text(batch['tokens'], batch['lengths'], batch['vector']).sentence
-    meant = torch.stack([h if a is None else a for h,a in zip(heard, aims)])
+    meant = torch.stack([a[0] if len(a) == 1 else h for h,a in zip(heard, aims)])
     return model.clip_scores(model.units(batch['clips'][0].float(), model.counts[0]), meant)
 
 def query_saliency(

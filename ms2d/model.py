@@ -394,10 +394,10 @@ def relate(self:MS2D,
     heard:TextEncoding, # the B sentences as they are
     order:Order, # of the videos' moments
     logits:Tensor, # scores of all moments, as they are (B, M)
-)->tuple[Tensor, list, dict]: # scores (B, M); whose ends are placed (D,), None where two sentences share a moment; what points
+)->tuple[Tensor, list, dict]: # scores (B, M); of each the sentences that place the ends, one or two (1..2, d); what points
     "Score every moment as the one that a sentence asks for, all of its readings together"
     logits = logits.clone()
-    aims = [None]*len(ways) if heard.sentence is None else [*heard.sentence]
+    aims = [None]*len(ways) if heard.sentence is None else [*heard.sentence[:,None]]
     related = {}
     for b,(way,part) in enumerate(zip(ways, parts)):
         if part is None: continue
@@ -408,8 +408,8 @@ def relate(self:MS2D,
         said = dict(zip(texts, kappa*torch.cat([logits[b][None], scores]).double()))
         weights = torch.stack([reading_weights(r, said, order, float(self.reach)) for r in way])
         logits[b] = weights.logsumexp(0)/kappa
-        aim = way[int(weights[:,logits[b].argmax()].argmax())].aim
-        aims[b] = [heard.sentence[b], *part.sentence][texts.index(aim)] if aim else None
+        best = way[int(weights[:,logits[b].argmax()].argmax())]
+        aims[b] = torch.stack([heard.sentence[b], *part.sentence])[[texts.index(text) for text in best.ends]]
         related[b] = Related(weights, said)
     return logits, aims, related
 
@@ -432,7 +432,7 @@ def fine(self:MS2D,
 def refine(self:MS2D,
     moments:np.ndarray, # start and end in s, and whatever else is known of them (n, k)
     fine:Tensor, # of their video, from `fine` (R, c)
-    sentence:Tensor, # what was asked, from `encode_text` (d,)
+    sentences:Tensor, # what was asked, from `encode_text` (1, d), or what begins them and what ends them (2, d)
     duration:float, # of the video, s
     clip:float, # length of a clip of the finest scale, s: no end moves further than that, or one row
 )->np.ndarray: # (n, k)
@@ -440,9 +440,12 @@ def refine(self:MS2D,
     rate = len(fine)/duration
     if clip*rate < 1: return moments                                # rows longer than clips know no better
     in_rows = torch.from_numpy(moments[:,:2])*rate
-    with torch.no_grad():
-        score = self.scorer.agree(fine[None], sentence[None])[0]
-        ends = refine_ends(score, in_rows, clip*rate, float(self.length_exponent))
+    cuts = torch.stack([in_rows[:,0], in_rows.mean(1), in_rows[:,1]], 1)
+    parts = [in_rows] if len(sentences) == 1 else [cuts[:,:2], cuts[:,1:]]
+    with torch.no_grad(): scores = self.scorer.agree(fine[None], sentences)
+    placed = [refine_ends(s, part, clip*rate, float(self.length_exponent)) for s,part in zip(scores, parts)]
+    ends = torch.stack([placed[0][:,0], placed[-1][:,1]], 1)
+    ends = torch.where(ends[:,:1] < ends[:,1:], ends, in_rows)      # two ends that would pass each other stay
     return np.column_stack([ends.double().numpy()/rate, moments[:,2:]])
 
 # %% ../nbs/42_model.ipynb #c38

@@ -82,7 +82,7 @@ class Verdict(NamedTuple):
     logits: Tensor # scores of all moments (B, M)
     expected_iou: Tensor # (B, M)
     where: Tensor # start and end (B, M, 2), s
-    aims: list # sentences whose ends are placed ((H+1)*align_dim,), see `MS2D.relate`; None: the ends stay on the grid
+    aims: list # of each the sentences that place the ends, one or two (1..2, d), see `MS2D.relate`; None: nothing does
 
 def verdict(
     model, # `ms2d.model.MS2D`

@@ -30,10 +30,16 @@ class Reading(NamedTuple):
         return [text for part in self.parts for text in part.leaves]
 
     @property
+    def ends(self)->tuple: # one sentence, or two
+        "The sentence that knows where the moment begins, and the one that knows where it ends if that is another"
+        if self.kind == 'whole': return (self.text,)
+        if self.kind == 'then': return self.parts[0].ends[0], self.parts[1].ends[-1]
+        return self.parts[0].ends
+
+    @property
     def aim(self)->str: # '' where there are two
         "The sentence whose moment is asked for"
-        if self.kind == 'whole': return self.text
-        return '' if self.kind == 'then' else self.parts[0].aim
+        return self.ends[0] if len(self.ends) == 1 else ''
 
     @property
     def name(self)->str:
@@ -336,7 +342,7 @@ def then(self:Order,
             total = torch.zeros_like(first)
             for j in range(k): total.addcmul_(a[j][:n], b[k-1-j][j+1:j+1+n])
             out.append(total)
-    return (torch.cat(out).log() + best/2**.5).clamp(min=NEVER)
+    return (torch.cat(out).log() + best).clamp(min=NEVER)
 
 # %% ../nbs/35_relations.ipynb #r32
 @patch

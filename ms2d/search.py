@@ -539,7 +539,7 @@ def saliency(self:Searcher,
     finest = video.seen[0]
     with torch.no_grad():
         logits,aims,_ = self._scores(video, asked)
-        meant = asked.heard.sentence if aims[0] is None else aims[0][None]
+        meant = asked.heard.sentence if aims[0] is None or len(aims[0]) > 1 else aims[0]
         scores = None if meant is None else self.model.clip_scores(finest.clips, meant, video.times)[0]
     edges = clip_edges(video.duration, seconds, rest=True)
     found = saliency_of(self.model, logits[0], video.where, scores, video.duration, edges)

@@ -268,14 +268,15 @@ def _weights(self:Streams, video, heard): # of T sentences -> (S, T, M); -inf wh
     return torch.stack(out)
 
 class _Aim(NamedTuple):
-    "The sentence whose moment is asked for"
+    "The sentence whose moment is asked for, or the two that share it"
     weights: torch.Tensor # by stream, from `Streams._weights` (S, M)
-    sentences: list # as each stream keeps it; None: it knows no word, or two sentences share the moment
+    sentences: list # what places the ends, as each stream keeps it (1..2, d); None: it knows no word of it
 
 def _aim(reading, texts, heard, weights):
-    t = texts.index(reading.aim) if reading.aim else 0
-    one = [h.take(t).text if reading.aim else None for h in heard]
-    return _Aim(weights[:,t], [None if x is None else x.sentence[0] for x in one])
+    place = [texts.index(text) for text in reading.ends]
+    ends = [[h.take(t).text for t in place] for h in heard]
+    sentences = [None if None in x else torch.cat([text.sentence for text in x]) for x in ends]
+    return _Aim(weights[:,texts.index(reading.aim) if reading.aim else 0], sentences)
 
 # %% ../nbs/65_streams.ipynb #s22
 @patch

@@ -1,11 +1,11 @@
 "Sentences that point at one moment by another, from training to the answer of a user"
 import dataclasses, json, subprocess, sys
 from pathlib import Path
-import numpy as np, pytest
+import numpy as np, pytest, torch
 from ms2d.config import Config
 from ms2d.corpus import Corpus
 from ms2d.metrics import per_query
-from ms2d.ranking import predict
+from ms2d.ranking import predict, verdict
 from ms2d.relations import readings
 from ms2d.retrieval import Retriever
 from ms2d.training import train
@@ -65,6 +65,16 @@ def test_what_points_is_where_it_should_be(run):
             if kind == 'before': assert m['start'] >= found.end[0] - 2*clip
         seen.add(kind)
     assert {'after', 'before', 'again:', 'first'} <= seen, seen
+
+def test_two_events_place_the_two_ends(run):
+    "The start of `X and then Y` is looked for with X, its end with Y"
+    some = [s for s in asked(run) if ' and then ' in s.query]
+    aims = verdict(run.model, with_queries(run.corpus, some), 'test', torch.arange(len(some))).aims
+    two = [(s, a) for s,a in zip(some, aims) if len(a)==2]
+    assert two
+    for s,a in two:
+        said = {h: run.model.encode_text(*run.corpus.read([h])).sentence[0] for r in readings(s.query)[1:] for h in r.leaves}
+        assert any(torch.allclose(a, torch.stack([said[h] for h in r.ends]), atol=1e-5) for r in readings(s.query)[1:]), s.query
 
 def rewrite(tiny, folder, say):
     "The world's annotations with other sentences; `say`: those of a video -> as many others"
