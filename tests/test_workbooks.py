@@ -1,5 +1,5 @@
 "The workbooks as a user runs them: papermill, real kernels, the real package, a tiny world"
-import ast, dataclasses, inspect, json, re
+import ast, dataclasses, importlib.util, inspect, json, re
 from pathlib import Path
 import pytest
 from fuzz.run import Fuzzing
@@ -106,6 +106,7 @@ def test_own_data_as_jsonl(tiny, tmp_path):
     assert 'best constant (reads training times)' not in table and table['ms2d (ms2d)']['queries']>0
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_benchmark_workbook(tiny, tmp_path):
     "Every number is there, and they are plausible"
     code,text = papermill(tmp_path/'b.ipynb', notebook='benchmark', **tiny, growth=False, threads=1, accelerator='cpu', out=tmp_path/'b')
@@ -114,6 +115,9 @@ def test_benchmark_workbook(tiny, tmp_path):
     assert 0<results['samples_per_second'] and all(0<=p['share']<3 for p in results['parts'].values())
     film = results['answering']
     assert film['3 h: next question, s']<film['3 h: first question, s'] and film['3 h: peak memory, GiB']>.1
+    installed = all(map(importlib.util.find_spec, ('transformers', 'PIL')))
+    assert bool(results['pictures'])==installed and ('hf: is not measured' in text)!=installed
+    if installed: assert results['pictures']['frames a second']>.1 and results['pictures']['peak memory, MiB']>600 # the weights
 
 @pytest.mark.slow
 def test_ablation_workbook(tiny, tmp_path):
