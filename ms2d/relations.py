@@ -47,6 +47,7 @@ class Reading(NamedTuple):
         if self.kind != 'nth': return self.kind
         return {1: 'first time', 2: 'again', 3: 'third time', -1: 'last time'}.get(self.n, f'{self.n}th time')
 
+# %% ../nbs/35_relations.ipynb #r06s
 @patch
 def __str__(self:Reading):
     said = [f'({p})' if len(p.parts) > 1 and self.kind != 'then' else str(p) for p in self.parts]
