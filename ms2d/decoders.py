@@ -152,6 +152,10 @@ def _best_first(spans, worth):
     order = np.argsort(-worth, kind='stable')
     return spans[order], worth[order]
 
+def _voted(spans, worth, best):
+    "The best of proposals, as they vote for each other"
+    return _best_first(spans[:best], vote(spans[:best], worth[:best].clip(0)))
+
 def windows(
     s:np.ndarray, # scores of rows (T,)
     units:np.ndarray, # unit vectors of rows (T, c)
@@ -178,8 +182,7 @@ def vote_of_windows(
     best:int=100, # windows that vote
 )->tuple: # as `windows` gives it
     "As `windows`, and the best ones vote"
-    spans,worth = windows(s, units, row)
-    return _best_first(spans[:best], vote(spans[:best], worth[:best].clip(0)))
+    return _voted(*windows(s, units, row), best)
 
 # %% ../nbs/39_decoders.ipynb #d26
 def tfvtg(
@@ -209,8 +212,7 @@ def tag(
     spans = cuts[np.column_stack(np.triu_indices(len(cuts), 1))]
     fits = spans[:,1] - spans[:,0] <= longest*len(s)
     if fits.any(): spans = spans[fits]
-    spans,worth = _best_first(spans, contrast(straightened(s), spans))
-    return _best_first(spans[:best], vote(spans[:best], worth[:best].clip(0)))
+    return _voted(*_best_first(spans, contrast(straightened(s), spans)), best)
 
 DECODERS = dict(windows=windows, smooth=smooth, vote=vote_of_windows, tfvtg=tfvtg, tag=tag)
 
