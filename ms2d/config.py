@@ -36,7 +36,7 @@ _VALUES = dict(
 _VALUES |= dict(
     #                    poster    mended     ridge      align      ms2d       supervised  zeroshot
     captioner        = ('lstm',   'words',   'none',    'none',    'words',   'none',      'none'),
-    maps             = (True,     True,      False,     False,     False,     True,        False),
+    maps             = (True,     True,      False,     False,     True,      True,        False),
     longest          = (0,        16,        16,        16,        16,        16,          0),
     labels           = ('share',  'mixed',   'mixed',   'mixed',   'mixed',   'iou',       'mixed'),
     nll_weight       = (1.0,      0.2,       0.0,       0.0,       0.2,       0.0,         0.0),
@@ -127,7 +127,7 @@ class Method(_Contrast):
     caption_from: str|None = None # lstm: what it sees of a candidate, 'visual' or 'fused'
     random_proposals: float|None = None # share of random candidates at first, falling to 0
     word_mask_prob: float|None = None # lstm: probability that a word is hidden from it
-    label_warmup: float|None = None # share of the map stage before the labels count
+    label_warmup: float|None = None # lstm: share of the map stage before its labels count
     idf_weights: bool|None = None # weigh words by idf in captions and labels
     em_weights: bool|None = None # lstm: weigh candidates by their posterior in L_rec
     centre_logits: bool|None = None # RG-BCE compares the candidates of a query with each other
@@ -143,7 +143,7 @@ class Method(_Contrast):
 class Config(Method):
     "What to run: data, method, budget and machine"
     nms: float = .45 # temporal IoU above which a worse span is suppressed
-    epochs: int = 12 # of `updates` updates each; where a scorer comes first, the maps get half as many more
+    epochs: int = 12 # of `updates` updates each; where a scorer comes first, the maps get a quarter more
     minutes: float = 0. # wall-clock budget of training, 0: none; whichever ends first
     updates: int = 50 # updates an epoch
     batch_size: int = 64 # queries in an update of alignment
@@ -245,7 +245,7 @@ def scorer(self:Config)->str: # 'alignment', 'captioner' or '', nothing
 @patch(as_prop=True)
 def rounds(self:Config)->int:
     "Epochs of both stages together"
-    return self.epochs + -(-self.epochs//2) if self.scorer and self.maps else self.epochs
+    return self.epochs + -(-self.epochs//4) if self.scorer and self.maps else self.epochs
 
 @patch
 def _fits_together(self:Config)->None:

@@ -182,7 +182,8 @@ def training_step(self:Learner, batch, batch_idx):
     else:
         part = self.fetch('train', self.part(batch[:self.cfg.map_batch]))
         random = self.cfg.random_proposals*max(0., 1 - self.through)
-        losses = self.model.map_loss(part, random, labels=self.through >= self.cfg.label_warmup)
+        words = self.cfg.captioner == 'words'                          # has learned before
+        losses = self.model.map_loss(part, random, labels=words or self.through >= self.cfg.label_warmup)
     self.must_be_numbers({f'the loss {k}': v for k,v in losses.items()}, self.part(batch))
     for k,v in losses.items(): self.sums[k] = self.sums.get(k, 0.) + float(v.detach())/self.cfg.updates
     return sum(losses.values())
@@ -535,7 +536,7 @@ def choose_share(self:Learner,
             pairs = zip(ask.split(16), videos[meet].split(16))
             highest.append(torch.cat([self._map_highest(q.take(i), v) for i,v in pairs], 1))
     if len(highest) < 2: return {}
-    share = MAP_SHARES[int((behind(_wins(torch.stack(highest))) <= 1).nonzero()[0])]
+    share = MAP_SHARES[int((behind(_wins(torch.stack(highest))) <= 2).nonzero()[0])]
     self.model.network.share.fill_(share)
     return dict(map_share=share)
 

@@ -188,6 +188,7 @@ def words_of(self:MS2D,
 def encode_video(self:MS2D,
     clips:list, # normalised clips of every scale, (B, N_j, D) each
     times:float=1., # how many videos of training this one is long
+    words:bool=False, # what the word captioner may say as well? pseudo labels need it, answers do not
 )->list[VideoEncoding]: # one a scale
     "All that does not depend on the sentence: done once for any number of sentences about a video"
     seen = []
@@ -199,7 +200,7 @@ def encode_video(self:MS2D,
         scored = self.units(v, n/times) if self.scorer else None
         near = neighbours(xy).to(v.device) if self.reads_maps else None
         visual = self.network.encode_video(v, longest) if self.reads_maps else None
-        said = self.words_of(v, scored) if self.cfg.maps else None
+        said = self.words_of(v, scored) if words else None
         seen.append(VideoEncoding(xy, near, scored, visual, said, n/times))
     return seen
 
@@ -229,8 +230,7 @@ def score_moments(self:MS2D,
             clip_scores = self.clip_scores(s.clips, heard.sentence, s.clips.shape[1]/s.reference)
             a = span_scores(clip_scores, s.xy, s.reference, p)
         if not self.reads_maps:
-            logits = self.network.gain*a if self.cfg.maps else a
-            maps.append(ScaleOutput(logits, a, None, None, s.said))
+            maps.append(ScaleOutput(a, a, None, None, s.said))
             continue
         # the map learns what the scorer does not know; its own loss has trained it before
         a = a if a is None else a.detach()
@@ -247,7 +247,7 @@ def forward(self:MS2D,
     vector:Tensor|None=None, # as for `bag`
 )->list[ScaleOutput]: # one a scale
     "Score every moment of every scale"
-    return self.score_moments(self.encode_video(clips), self.encode_text(tokens, lengths, vector))
+    return self.score_moments(self.encode_video(clips, words=self.cfg.maps), self.encode_text(tokens, lengths, vector))
 
 @patch(as_prop=True)
 def middle(self:MS2D)->int:
@@ -322,7 +322,7 @@ def expected_iou_at(self:MS2D,
 @patch
 def for_scores(self:MS2D, sharpness:Tensor)->float:
     "A sharpness that was measured on span scores, for scores as `score_moments` gives them"
-    return float(sharpness)/(float(self.network.gain) if self.cfg.maps else 1.)
+    return float(sharpness)/(float(self.network.gain) if self.reads_maps else 1.)
 
 @patch
 def expected_iou(self:MS2D,

@@ -95,7 +95,7 @@ def verdict(
     where = model.cell_spans(batch['duration'])
     ways = [model.ways(corpus.vocab, corpus.samples[split][i].query) for i in index.tolist()]
     with torch.no_grad():
-        seen = model.encode_video(batch['clips'])
+        seen = model.encode_video(batch['clips'], words=model.cfg.maps)
         heard = model.encode_text(batch['tokens'], batch['lengths'], batch['vector'])
         maps = model.score_moments(seen, heard)
         parts = model.encode_parts(ways, lambda sentences: model.encode_text(*corpus.read(sentences)))

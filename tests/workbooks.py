@@ -4,7 +4,7 @@ from pathlib import Path
 import dask
 
 ROOT = Path(__file__).resolve().parent.parent
-TINY = dict(maps=True, clips=16, dim=16, align_dim=32, top_k=4, updates=3, epochs=3, batch_size=8, map_batch=4, accelerator='cpu')
+TINY = dict(clips=16, dim=16, align_dim=32, top_k=4, updates=3, epochs=3, batch_size=8, map_batch=4, accelerator='cpu')
 
 # torch, lightning and the drawing take 8 s of a core to import: one process does it, and those that it forks begin at once
 SERVER = multiprocessing.get_context('forkserver')
