@@ -243,6 +243,11 @@ def scorer(self:Config)->str: # 'alignment', 'captioner' or '', nothing
     return 'alignment' if self.align else 'captioner' if self.captioner == 'words' else ''
 
 @patch(as_prop=True)
+def pseudo_labels(self:Config)->bool:
+    "Is the network over the maps trained on what a captioner says? Not where it reads times"
+    return bool(self.maps) and self.labels != 'iou'
+
+@patch(as_prop=True)
 def rounds(self:Config)->int:
     "Epochs of both stages together"
     return self.epochs + -(-self.epochs//4) if self.scorer and self.maps else self.epochs

@@ -199,7 +199,7 @@ def _best_of_scales(run, maps):
 
 def _label_parts(run, maps, index):
     "What labels are made of, high is good: name -> (B, C); empty without captioner"
-    if not run.config.maps or run.config.labels == 'iou': return {}
+    if not run.config.pseudo_labels: return {}
     with torch.no_grad(): c = run.model.candidates(maps, run.corpus.batch('val', index, [])['tokens'])
     return {'-NLL': -c.nll.numpy(), 'label': c.labels.numpy()}
 

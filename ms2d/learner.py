@@ -526,7 +526,7 @@ def choose_share(self:Learner,
 )->dict: # map_share; empty where there is nothing to choose
     "The smallest share of the network that finds own videos as often as any; reads no time"
     cfg = self.cfg
-    if not cfg.scorer or cfg.captioner != 'words' or cfg.labels == 'iou': return {}
+    if not (cfg.scorer and cfg.pseudo_labels): return {}
     q = self.corpus.queries['val']
     ask = spread_indices(len(q.video), most)
     videos,own = q.video[ask].unique(return_inverse=True)

@@ -92,7 +92,7 @@ def ask(
     batch = run.corpus.batch(split, torch.tensor([i]))
     with torch.no_grad():
         maps = run.model(batch['clips'], batch['tokens'], batch['lengths'], batch['vector'])
-        found = run.model.candidates(maps, batch['tokens']) if run.config.maps else None
+        found = run.model.candidates(maps, batch['tokens']) if run.config.pseudo_labels else None
     return run.corpus.samples[split][i], maps, found
 
 # %% ../nbs/50_plots.ipynb #c11b

@@ -45,7 +45,7 @@ def weights(folder): return torch.load(folder/'last.ckpt', weights_only=True)['s
 def equal(a, b): return a.keys()==b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 def test_killed_twice_and_resumed_is_as_never_killed(given, whole, tmp_path):
-    for epochs in (2, 5):                                       # once in the alignment stage, once in that of the maps
+    for epochs in (2, 7):                                       # once in the alignment stage, once in that of the maps
         process = start(tmp_path, 'cut', '--resume', **given)
         rows = lambda: len((tmp_path/'cut'/'metrics.csv').read_text().splitlines()) - 1 if (tmp_path/'cut'/'metrics.csv').exists() else 0
         while rows()<epochs and process.poll() is None: time.sleep(.01)

@@ -10,7 +10,9 @@ from ms2d.moments import Retrieval
 from ms2d.page import App
 from ms2d.predictions import Evaluation
 from ms2d.speed import Benchmark
+from ms2d.checkpoint import read_checkpoint
 from ms2d.config import Config
+from ms2d.training import train
 from workbooks import ROOT, TINY, cells, papermill, without_kernel
 
 def parameters_cell(notebook):
@@ -69,13 +71,11 @@ def test_train_workbook(tiny, tmp_path):
     assert sum('image/png' in o.get('data', {}) for c in report for o in c.get('outputs', []))>=10
     assert not [o['text'] for c in report for o in c.get('outputs', []) if o.get('name')=='stderr'], 'a report without warnings'
 
-    code,text = without_kernel(tmp_path/'again.ipynb', '-f', out/'config.json', out=tmp_path/'again', seeds=1)
-    assert code==0, text[-3000:]
-    assert (tmp_path/'again'/'predictions.jsonl').read_bytes()==(out/'predictions.jsonl').read_bytes()
-    again = json.loads((tmp_path/'again'/'results.json').read_text())
-    assert again['files']==results['files'] and again['tables']['diagnosis']==results['tables']['diagnosis'] and again['repeatable']
+    again = train(dataclasses.replace(Config.from_file(out/'config.json'), out=str(tmp_path/'again'), seeds=1))
+    of_both = [read_checkpoint(f/'last.ckpt')['state_dict'] for f in (out, again.folder)]
+    assert again.repeatable and all(of_both[0][k].equal(x) for k,x in of_both[1].items())
 
-@pytest.mark.parametrize('preset', ['poster', pytest.param('align', marks=pytest.mark.slow)])
+@pytest.mark.parametrize('preset', ['poster', 'supervised', pytest.param('align', marks=pytest.mark.slow)])
 def test_other_presets_report_too(tiny, tmp_path, preset):
     code,text = without_kernel(tmp_path/'run.ipynb', **tiny, **TINY, preset=preset, out=tmp_path/'run')
     assert code==0, text[-3000:]
