@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup train app test browser nbdev slow fuzz docs lab lock clean
+.PHONY: help setup train app test processes browser nbdev slow fuzz docs lab lock clean
 
 bin := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -36,6 +36,9 @@ test: setup ## modules and notebooks agree and are clean, pytest: tests/ and eve
 	@.ci/unchanged ms2d $(bin)/nbdev_export
 	@.ci/unchanged nbs $(bin)/nbdev_clean
 	$(pytest)
+
+processes: setup ## the tests that start, join or kill processes of their own
+	$(pytest) -m processes tests
 
 browser: setup ## the tests of `make app`, in a real Chromium (installed by .ci/browser)
 	$(one_thread) $(bin)/python -m pytest --slow tests/test_app.py

@@ -17,14 +17,16 @@ cfg = get_config()
 def pytest_addoption(parser): parser.addoption('--slow', action='store_true', help='also run the cells and tests flagged slow')
 def pytest_configure(config):
     config.addinivalue_line('markers', 'slow: runs only with --slow')
+    config.addinivalue_line('markers', 'processes: starts, joins or kills processes of its own; make processes and CI run it')
     import dask
     # a worker on this machine is forked where all is imported (tests/workbooks.py says what), and not begun from nothing
     dask.config.set({'distributed.worker.multiprocessing-method': 'forkserver'})
 
 def pytest_collection_modifyitems(config, items):
-    if config.getoption('--slow'): return
+    wanted = {'slow', 'processes'} if config.getoption('--slow') else {*re.findall(r'\w+', config.option.markexpr)}
     for item in items:
-        if item.get_closest_marker('slow'): item.add_marker(pytest.mark.skip(reason='slow: make slow runs it'))
+        for mark in ('slow', 'processes'):
+            if mark not in wanted and item.get_closest_marker(mark): item.add_marker(pytest.mark.skip(reason=f'{mark}: make {mark} runs it'))
 
 def pytest_collect_file(file_path, parent):
     if file_path.suffix=='.ipynb' and file_path.parent==cfg.nbs_path.resolve(): return Notebook.from_parent(parent, path=file_path)

@@ -265,6 +265,8 @@ def _fits_together(self:Config)->None:
     if not (self.scorer or self.maps):
         raise ValueError("align=False, maps=False and no captioner='words' leave nothing to train")
 
+
+# %% ../nbs/40_config.ipynb #c18b
 @patch
 def resolved(self:Config)->Config: # every field but `fold` has a value
     "Fill in what the preset decides"

@@ -45,6 +45,7 @@ def whole(features):
     with h5py.File(features) as f: assert f.attrs['encoder']=='python:slow.rows' and f.attrs['window']==f.attrs['stride']==2
     assert not Path(features + '.parts').exists()
 
+@pytest.mark.processes
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize('victims', [pytest.param('papermill alone', marks=pytest.mark.slow), 'all its processes'])
 def test_killed_and_begun_again(greys, tmp_path, victims):
@@ -68,6 +69,7 @@ def test_killed_and_begun_again(greys, tmp_path, victims):
     assert 'torn' in text and 'truncated' in text
     whole(greys['features'])
 
+@pytest.mark.processes
 def test_on_a_cluster(greys, cluster, tmp_path):
     "The workers of a scheduler that is named do it, none of this machine's own"
     code,text = without_kernel(tmp_path/'report.ipynb', notebook='extract', **{**greys, 'workers': 0}, scheduler=cluster[0])
@@ -75,6 +77,7 @@ def test_on_a_cluster(greys, cluster, tmp_path):
     assert '5 extracted' in said(tmp_path/'report.ipynb')
     whole(greys['features'])
 
+@pytest.mark.processes
 @pytest.mark.timeout(900) # workers start anew
 def test_a_video_that_kills_whoever_reads_it(greys):
     "A decoder that crashes, or too little memory: that video is listed, the others are done"

@@ -4,7 +4,7 @@ import numpy as np, pytest
 from ms2d.dataset import read_annotations, Sample
 from ms2d.predictions import read_predictions, read_saliency, write_predictions
 from ms2d.protocols import highlights_per_query, official_figures, official_highlights
-from workbooks import without_kernel
+from workbooks import cells, without_kernel
 
 def figures(x, above=''):
     "Nested figures as one level: 'full/MR-R1/0.5' -> percent"
@@ -16,11 +16,17 @@ def test_every_published_figure_of_a_real_system(shared, tmp_path):
     there = shared/'data'/'predictions'
     code,text = without_kernel(tmp_path/'report.ipynb', notebook='evaluate', predictions=there/'vtggpt_qvhighlights_val.jsonl.gz', dataset='qvhighlights',
         annotations=shared/'data'/'annotations'/'qvhighlights', split='val', out=tmp_path/'out')
-    assert code==0, text[-3000:]
-    tables = json.loads((tmp_path/'out'/'results.json').read_text())['tables']
-    published = figures(json.loads((there/'vtggpt_qvhighlights_val_metrics.json').read_text()))
+    assert code==0 and 'mIoU 54.55, mAP 35.57 (moment-detr)' in text, text[-3000:]
+    results = json.loads((tmp_path/'out'/'results.json').read_text())
+    tables = results['tables']
+    official = json.loads((there/'vtggpt_qvhighlights_val_metrics.json').read_text())
+    published = figures(official)
     ours = figures(tables['official'])
-    assert len(published)==126 and {k: ours.get(k) for k in published}==published
+    assert results['queries']==1550 and len(published)==126 and {k: ours.get(k) for k in published}==published
+    assert round(tables['protocols']['moment-detr']['mAP'], 2)==official['full']['MR-mAP']['average']
+    shown = ''.join(''.join(o.get('data', {}).get('text/plain', '')) for c in cells(tmp_path/'report.ipynb') for o in c.get('outputs', []))
+    for part in ('full', 'short', 'middle', 'long'):
+        for x in (*official[part]['MR-R1'].values(), *official[part]['MR-mAP'].values(), official[part]['MR-mIoU']): assert f'{x:.2f}' in shown, (part, x)
     assert tables['highlights']['these predictions']['HL-min-VeryGood']=={'HL-mAP': 34.99, 'HL-Hit1': 61.1}
     assert list(tables['highlights'])==['these predictions', "another query's scores", 'random scores']
     assert all(d['low']>10 for row in tables['highlight_differences'].values() for d in row.values())

@@ -26,6 +26,7 @@ def pixels(tiny, films, folder, **kw):
     assert code==0, text[-3000:]
     return json.loads((folder/'out'/'results.json').read_text()), cells(folder/'pixels.ipynb')
 
+@pytest.mark.processes
 def test_rows_and_moments_of_films(tiny, films, tmp_path):
     run = train(Config(**tiny, **TINY, out=str(tmp_path/'run')))
     got,report = pixels(tiny, films, tmp_path, against=tiny['features'], run=run.folder, variants=1, shown=4, **{k: tiny[k] for k in ('dataset', 'annotations')})

@@ -13,6 +13,7 @@ def slow_square(tmp_path):
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=dict(kernelspec=dict(name='python3', display_name='python3', language='python'))), tmp_path/'w.ipynb')
     return str(tmp_path/'w.ipynb')
 
+@pytest.mark.processes
 def test_a_killed_worker_loses_only_its_run(slow_square, cluster, tmp_path):
     address,workers = cluster
     runs,folder = [dict(x=x) for x in (2, 3, 4)],tmp_path/'sweep'

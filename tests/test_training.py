@@ -58,6 +58,7 @@ def test_killed_twice_and_resumed_is_as_never_killed(given, whole, tmp_path):
     assert 'nothing to train' in finish(start(tmp_path, 'cut', '--resume', **given))
     assert (tmp_path/'cut'/'last.ckpt').read_bytes()==before
 
+@pytest.mark.processes
 def test_two_processes_learn_what_one_does(given, tmp_path):
     "Same gradients as one process with the joined batch: without random words and candidates, the same weights but for rounding"
     # few updates, as rounding grows; relative=False, as otherwise rounding alone moves the bias of the score
@@ -128,6 +129,7 @@ def test_ended_by_sigterm_is_not_finished(given, tmp_path):
     assert path.name=='last.ckpt' and state['epoch']>=1
     assert [p.name for p in tmp_path.rglob('*') if '.part' in p.name or p.suffix=='.lock']==[]
 
+@pytest.mark.processes
 def test_a_second_run_into_one_folder_is_told_who_has_it(given, tmp_path):
     first = start(tmp_path, 'run', **dict(given, epochs=4000))
     wait_for((tmp_path/'run'/'last.ckpt').exists, first)
@@ -209,6 +211,7 @@ def kernel_of_killed(notebook, report, began, options=()):
     while alive() and time.monotonic()<end: time.sleep(.1)
     assert not alive()
 
+@pytest.mark.processes
 def test_the_kernel_of_a_killed_papermill_ends(tmp_path):
     "Busy as in training, and with the folder locked: then nobody holds it"
     cell = nbformat.v4.new_code_cell(f"""from pathlib import Path

@@ -42,6 +42,7 @@ def kill_and_again(folder, whole, condition, wait=0.):
 
 MOMENTS = dict(text=lambda f: (f/'val.json').exists(), features=lambda f: any(f.glob('.*.part.hdf5')), weights=lambda f: (f/'cnn.npz').exists(), film=lambda f: any(f.glob('videos/.*.part.mp4')))
 
+@pytest.mark.processes
 def test_killed_while_a_film_is_written(whole, tmp_path): kill_and_again(tmp_path/'w', whole, MOMENTS['film'])
 
 @pytest.mark.slow
@@ -50,6 +51,7 @@ def test_killed_at_many_moments(whole, tmp_path):
     r = random.Random(5)
     for i in range(9): kill_and_again(tmp_path/f'w{i}', whole, [*MOMENTS.values()][i % 4], r.uniform(0, .5))
 
+@pytest.mark.processes
 def test_the_second_maker_waits_for_the_first(whole, tmp_path):
     first = start(tmp_path/'w')
     while not (tmp_path/'w'/'train.json').exists() and first.poll() is None: time.sleep(.002)
