@@ -74,7 +74,7 @@ def draw_curves(
     "Losses by epoch, a panel for each; returns the figure"
     import matplotlib.pyplot as plt, seaborn as sns
     with open(path, newline='') as f: rows = list(csv.DictReader(f))
-    names = [k for k in rows[0] if k not in ('epoch', 'stage')]
+    names = [k for k in rows[0] if k not in ('epoch', 'stage', 'map_share')]         # a share is chosen once
     names = [k for k in names if not (k.startswith('val_') and k[4:] in rows[0])]    # drawn with its training loss
     fig,axes = plt.subplots(1, len(names), figsize=(3*len(names), 2.6), layout='constrained', squeeze=False)
     for ax,name in zip(axes[0], names): _draw_curve(ax, rows, name)
