@@ -49,22 +49,22 @@ def _guesses(chance, where, most=256):
 
 def together(
     chance:np.ndarray, # pi, that each moment is meant (M,)
-    where:np.ndarray, # start and end of all moments (M, 2), in any unit
-    lead:int, # the first answer
+    where:np.ndarray, # start and end of the moments (M, 2), in any unit
+    first:np.ndarray, # start and end of the first answer (2,)
     iou:float, # no two answers have a temporal IoU above it
-    top:int, # answers that are wanted
-)->np.ndarray: # which moments, the first is `lead` (n,), n <= top
-    "The answers of which the best can expect the highest IoU, one after the other"
+    more:int, # answers that are to follow
+)->np.ndarray: # which moments follow (n,), n <= more
+    "The answers that leave the best of all the highest expected IoU, one after the other"
     kept,mass = _guesses(chance, where)
     overlap = temporal_iou(where[kept][:,None], where[kept])
-    cover = temporal_iou(where[lead], where[kept])            # of the nearest answer
-    out = [lead]
-    while len(out) < top and (cover <= iou).any():
-        more = np.maximum(overlap - cover, 0) @ mass
-        best = int(np.where(cover <= iou, more, -1).argmax())
+    cover = temporal_iou(first, where[kept])                  # of the nearest answer
+    out = []
+    while len(out) < more and (cover <= iou).any():
+        gain = np.maximum(overlap - cover, 0) @ mass
+        best = int(np.where(cover <= iou, gain, -1).argmax())
         out.append(kept[best])
         cover = np.maximum(cover, overlap[best])
-    return np.array(out)
+    return np.array(out, int)
 
 # %% ../nbs/34_ranking.ipynb #l1
 def _first_distinct(
@@ -85,9 +85,12 @@ def _first_distinct(
 def _best_first(belief, logit, chance, where, iou, top):
     "The answer that can expect most, those that do best together with it, then all by score"
     lead = belief.argmax()
-    # some will be the same when they are placed
-    first = [lead] if chance is None or top == 1 else together(chance, where, lead, iou, 2*top)
     order = np.argsort(-logit, kind='stable')
+    first = [lead]
+    if chance is not None and top > 1:
+        some = order[:2048]                               # of a film of hours there are a hundred thousand
+        # twice as many: some will be the same when they are placed
+        first = [lead, *some[together(chance[some], where[some], where[lead], iou, 2*top)]]
     return np.concatenate([first, order[~np.isin(order, first)]])
 
 # %% ../nbs/34_ranking.ipynb #c06
