@@ -33,7 +33,7 @@ def refine_ends(
     return pairs[torch.arange(len(pairs)), best] + torch.tensor([0, 1], device=s.device)
 
 # %% ../nbs/34_ranking.ipynb #d2
-ALIKE = .7 # temporal IoU from which on two moments are one guess
+ALIKE = .6 # temporal IoU from which on two moments are one guess
 
 def _guesses(chance, where, most=256):
     "Different moments, the most likely first, and the chance of each and of all that are like it"
@@ -56,14 +56,16 @@ def together(
 )->np.ndarray: # which moments follow (n,), n <= more
     "The answers that leave the best of all the highest expected IoU, one after the other"
     kept,mass = _guesses(chance, where)
-    overlap = temporal_iou(where[kept][:,None], where[kept])
-    cover = temporal_iou(first, where[kept])                  # of the nearest answer
+    overlap = temporal_iou(where[:,None], where[kept])
+    cover = temporal_iou(first, where[kept])                  # of the nearest answer, for each guess
+    taken = temporal_iou(first, where)                        # the same for each moment
     out = []
-    while len(out) < more and (cover <= iou).any():
+    while len(out) < more and (taken <= iou).any():
         gain = np.maximum(overlap - cover, 0) @ mass
-        best = int(np.where(cover <= iou, gain, -1).argmax())
-        out.append(kept[best])
+        best = int(np.where(taken <= iou, gain, -1).argmax())
+        out.append(best)
         cover = np.maximum(cover, overlap[best])
+        taken = np.maximum(taken, temporal_iou(where[best], where))
     return np.array(out, int)
 
 # %% ../nbs/34_ranking.ipynb #l1
@@ -89,8 +91,8 @@ def _best_first(belief, logit, chance, where, iou, top):
     first = [lead]
     if chance is not None and top > 1:
         some = order[:2048]                               # of a film of hours there are a hundred thousand
-        # twice as many: some will be the same when they are placed
-        first = [lead, *some[together(chance[some], where[some], where[lead], iou, 2*top)]]
+        # some more: a few will be the same when they are placed
+        first = [lead, *some[together(chance[some], where[some], where[lead], iou, top + 2)]]
     return np.concatenate([first, order[~np.isin(order, first)]])
 
 # %% ../nbs/34_ranking.ipynb #c06
