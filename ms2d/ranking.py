@@ -33,19 +33,19 @@ def refine_ends(
     return pairs[torch.arange(len(pairs)), best] + torch.tensor([0, 1], device=s.device)
 
 # %% ../nbs/34_ranking.ipynb #d2
-ALIKE = .6 # temporal IoU from which on two moments are one guess
+ALIKE = .8 # temporal IoU from which on two moments are one guess
 
-def _guesses(chance, where, most=256):
-    "Different moments, the most likely first, and the chance of each and of all that are like it"
-    left = np.argsort(-chance, kind='stable')
+def _guesses(where):
+    "Some of the moments, such that every one has a near copy among them; and which that is"
+    left = np.argsort(where[:,0] - where[:,1], kind='stable')       # the longest first
+    which = np.empty(len(where), int)
     kept = []
-    mass = []
-    while len(left) and len(kept) < most:
+    while len(left):
         near = temporal_iou(where[left[0]], where[left]) >= ALIKE
+        which[left[near]] = len(kept)
         kept.append(left[0])
-        mass.append(chance[left[near]].sum())
         left = left[~near]
-    return np.array(kept), np.array(mass)
+    return np.array(kept), which
 
 def together(
     chance:np.ndarray, # pi, that each moment is meant (M,)
@@ -55,7 +55,8 @@ def together(
     more:int, # answers that are to follow
 )->np.ndarray: # which moments follow (n,), n <= more
     "The answers that leave the best of all the highest expected IoU, one after the other"
-    kept,mass = _guesses(chance, where)
+    kept,which = _guesses(where)
+    mass = np.bincount(which, chance, len(kept))
     overlap = temporal_iou(where[:,None], where[kept])
     cover = temporal_iou(first, where[kept])                  # of the nearest answer, for each guess
     taken = temporal_iou(first, where)                        # the same for each moment
@@ -90,7 +91,7 @@ def _best_first(belief, logit, chance, where, iou, top):
     order = np.argsort(-logit, kind='stable')
     first = [lead]
     if chance is not None and top > 1:
-        some = order[:2048]                               # of a film of hours there are a hundred thousand
+        some = np.sort(order[:2048])                      # of a film of hours there are a hundred thousand
         # some more: a few will be the same when they are placed
         first = [lead, *some[together(chance[some], where[some], where[lead], iou, top + 2)]]
     return np.concatenate([first, order[~np.isin(order, first)]])
