@@ -35,13 +35,13 @@ def refine_ends(
 # %% ../nbs/34_ranking.ipynb #d2
 ALIKE = .8 # temporal IoU from which on two moments are one guess
 
-def _guesses(where):
+def _guesses(where, alike):
     "Some of the moments, such that every one has a near copy among them; and which that is"
     left = np.argsort(where[:,0] - where[:,1], kind='stable')       # the longest first
     which = np.empty(len(where), int)
     kept = []
     while len(left):
-        near = temporal_iou(where[left[0]], where[left]) >= ALIKE
+        near = temporal_iou(where[left[0]], where[left]) >= alike
         which[left[near]] = len(kept)
         kept.append(left[0])
         left = left[~near]
@@ -53,9 +53,10 @@ def together(
     first:np.ndarray, # start and end of the first answer (2,)
     iou:float, # no two answers have a temporal IoU above it
     more:int, # answers that are to follow
+    alike:float=ALIKE, # moments with at least this temporal IoU are one guess
 )->np.ndarray: # which moments follow (n,), n <= more
     "The answers that leave the best of all the highest expected IoU, one after the other"
-    kept,which = _guesses(where)
+    kept,which = _guesses(where, alike)
     mass = np.bincount(which, chance, len(kept))
     overlap = temporal_iou(where[:,None], where[kept])
     cover = temporal_iou(first, where[kept])                  # of the nearest answer, for each guess
@@ -113,7 +114,7 @@ def rank_moments(
     told = (expected_iou if told is None else told).double().numpy()
     out = []
     for q,logit in enumerate(logits.numpy()):
-        pi = None if chance is None else chance[q].double().numpy()
+        pi = None if chance is None else chance[q].numpy()
         order = _best_first(expected_iou[q].numpy(), logit, pi, where[q], iou, top)
         cells,spans = _first_distinct(order, lambda some: place(q, where[q,some]), iou, top)
         out.append(np.column_stack([spans, np.minimum.accumulate(told[q,cells]), scale[cells]]))

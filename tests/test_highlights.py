@@ -22,7 +22,7 @@ def test_every_published_figure_of_a_real_system(shared, tmp_path):
     official = json.loads((there/'vtggpt_qvhighlights_val_metrics.json').read_text())
     published = figures(official)
     ours = figures(tables['official'])
-    assert results['queries']==1550 and len(published)==126 and {k: ours.get(k) for k in published}==published
+    assert tables['official']==official and results['queries']==1550 and len(published)==126 and {k: ours.get(k) for k in published}==published
     assert round(tables['protocols']['moment-detr']['mAP'], 2)==official['full']['MR-mAP']['average']
     shown = ''.join(''.join(o.get('data', {}).get('text/plain', '')) for c in cells(tmp_path/'report.ipynb') for o in c.get('outputs', []))
     for part in ('full', 'short', 'middle', 'long'):
