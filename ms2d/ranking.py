@@ -35,8 +35,13 @@ def refine_ends(
 # %% ../nbs/34_ranking.ipynb #d2
 ALIKE = .8 # temporal IoU from which on two moments are one guess
 
-def _guesses(where, alike):
-    "Some of the moments, such that every one has a near copy among them; and which that is"
+@functools.lru_cache(4)
+def _guesses(
+    where:bytes, # start and end of M moments, in double precision
+    alike:float, # as for `together`
+)->tuple: # which moments are kept (C,); the kept one that each is near (M,); temporal IoU of all with the kept (M, C)
+    "Some of the moments, such that every one has a near copy among them; all queries about a video have the same"
+    where = np.frombuffer(where).reshape(-1, 2)
     left = np.argsort(where[:,0] - where[:,1], kind='stable')       # the longest first
     which = np.empty(len(where), int)
     kept = []
@@ -45,8 +50,10 @@ def _guesses(where, alike):
         which[left[near]] = len(kept)
         kept.append(left[0])
         left = left[~near]
-    return np.array(kept), which
+    return np.array(kept), which, temporal_iou(where[:,None], where[kept])
 
+
+# %% ../nbs/34_ranking.ipynb #d2b
 def together(
     chance:np.ndarray, # pi, that each moment is meant (M,)
     where:np.ndarray, # start and end of the moments (M, 2), in any unit
@@ -56,9 +63,8 @@ def together(
     alike:float=ALIKE, # moments with at least this temporal IoU are one guess
 )->np.ndarray: # which moments follow (n,), n <= more
     "The answers that leave the best of all the highest expected IoU, one after the other"
-    kept,which = _guesses(where, alike)
+    kept,which,overlap = _guesses(np.asarray(where, float).tobytes(), alike)
     mass = np.bincount(which, chance, len(kept))
-    overlap = temporal_iou(where[:,None], where[kept])
     cover = temporal_iou(first, where[kept])                  # of the nearest answer, for each guess
     taken = temporal_iou(first, where)                        # the same for each moment
     out = []
