@@ -59,20 +59,20 @@ def own_chance(
 
 # %% ../nbs/32_calibration.ipynb #q1
 def behind(
-    won:Tensor, # how often each sentence's own video beats others, for every choice (C, Q), 0..1
+    good:Tensor, # what each sentence says for every choice (C, Q): how often its own video wins, or its log-probability
 )->Tensor: # (C,), in standard errors of the paired difference; 0 for the best
     "How far each choice is behind the best one"
-    less = won[won.mean(1).argmax()] - won
+    less = good[good.mean(1).argmax()] - good
     return less.mean(1)/(less.std(1, correction=0)/less.shape[1]**.5).clamp(min=1e-9)
 
 def calibration(
     asked:list, # of each group of sentences: share of the mean sentence's part that comes off -> F+1 lists,
                 # clip scores of Q sentences with their own video, then with F others, of every scale (Q, N_j)
     proposals:list, # of every scale (M_j, 2)
-    powers:tuple=LENGTH_EXPONENTS, # to choose from
+    powers:tuple=LENGTH_EXPONENTS, # to choose from, the smallest first
     shares:tuple=MEAN_TEXT_SHARES, # to choose from
 )->tuple[float, float, Tensor]: # p; share; how often each sentence's own video beats others then, all groups (Q+...,)
-    "The exponent that tells the own video from others most clearly, and its best share; reads no time"
+    "The smallest exponent, and its best share, that tell the own video from others as clearly as any; reads no time"
     chance = []
     won = []
     for b in shares:
@@ -82,7 +82,8 @@ def calibration(
     chance = torch.stack(chance)                                # (shares, P, Q+...)
     won = torch.stack(won)
     share = won.mean(-1).argmax(0)                              # of each exponent
-    p = int(chance.mean(-1).gather(0, share[None])[0].argmax())
+    likely = chance[share, torch.arange(len(powers))]
+    p = int((behind(likely) <= 1).nonzero()[0])
     return powers[p], shares[share[p]], won[share[p],p]
 
 # %% ../nbs/32_calibration.ipynb #w2
