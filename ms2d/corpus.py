@@ -20,7 +20,7 @@ from .sentences import names_sentences, open_sentences
 from .features import match, open_features, same_space
 from .relations import taught_by
 from .text import coverage, embedding, encode_batch, idf, Vocabulary
-from .maps import clip_counts, Normalise, pool_clips
+from .maps import clip_counts, half_precision, Normalise, pool_clips
 from .config import Config
 from .world import make_world
 from .world_features import one_thread
@@ -77,7 +77,7 @@ def _write_clips(folder, store, durations, counts, norm):
             rows = store.rows(v)
             for f,n in zip(files, counts):
                 clips = norm(torch.from_numpy(pool_clips(rows, n, durations[v], store.rate(v))))
-                f.write(clips.clamp(-6e4, 6e4).half().numpy().tobytes())
+                f.write(half_precision(clips).numpy().tobytes())
 
 # %% ../nbs/41_corpus.ipynb #k2
 def _make_clips(folder, made, store, durations, counts, trained, components):

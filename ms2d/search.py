@@ -18,7 +18,7 @@ from .dataset import CLIP
 from .features import checked_facts, describe, feature_files, open_features, read_rows, same_encoder, same_space, taken_rate
 from .sentences import may_download, open_sentences
 from .text import encode_batch, Vocabulary
-from .maps import pool_clips, span_iou, spans
+from .maps import half_precision, pool_clips, span_iou, spans
 from .ranking import best_moments
 from .relations import Order, pointing_moments
 from .config import Config
@@ -339,13 +339,14 @@ def _look(self:Searcher, rows, rate, duration, times):
     "Rows of a video -> `Encoded`"
     model = self.model
     counts = long_counts(model.counts, times)
-    clips = [model.norm(torch.from_numpy(pool_clips(rows, n, duration, rate)))[None] for n in counts]
+    exact = [model.norm(torch.from_numpy(pool_clips(rows, n, duration, rate)))[None] for n in counts]
+    clips = [half_precision(c).float() for c in exact]                              # the same ones as of a split
     with torch.no_grad(): seen = model.encode_video(clips, times if len(counts) > len(model.counts) else 1.)
     where = torch.cat([spans(s.xy, n, torch.tensor([duration]))[0] for s,n in zip(seen, counts)])
     overlap = model.overlap() if counts == model.counts else model.overlap(where)
     fine = model.fine(rows, duration, rate) if self.cfg.refine else None
     if self.untrained: seen,fine = self._scaled(seen, fine)
-    if not all(x.isfinite().all() for x in (*clips, *([] if fine is None else [fine]))):
+    if not all(x.isfinite().all() for x in (*exact, *([] if fine is None else [fine]))):
         raise ValueError(f"feature rows reach {np.abs(rows).max():.0e}, too large for this model: "
                          "are they of its encoder?")
     with torch.no_grad(): said = model.words_of(clips[0], seen[0].clips)

@@ -35,7 +35,7 @@ def test_a_split_and_a_search_answer_alike(run):
     retriever = Retriever(run.folder)
     for s in samples:
         found = retriever.search(s.vid, s.query, duration=s.duration)
-        assert np.allclose(found.values[:, :3], answers[s.qid], atol=1e-3), s.query
+        assert np.allclose(found.values[:, :3], answers[s.qid], rtol=0, atol=1e-5), s.query
         reading = next((r for r in map(str, readings(s.query)[1:])), '')
         assert found.attrs['reading'] in ('', reading), s.query
 
