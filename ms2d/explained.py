@@ -11,9 +11,8 @@ from torch import Tensor
 from .text import Vocabulary
 from .words import tokenize
 from .ranking import short_list, verdict
+from .corpus import spread_indices
 from .model import MS2D
-from .learner import spread_indices
-from .training import Run
 
 # %% ../nbs/47_explained.ipynb #x05w
 FUNCTION_WORDS = frozenset("""
@@ -81,7 +80,7 @@ def _own_words(samples):
 
 # %% ../nbs/47_explained.ipynb #x12b
 def foreign_words(
-    run:Run, # with a word captioner
+    run, # `ms2d.training.Run`, with a word captioner
     split:str='val',
     most:int=500, # queries, at most
     seed:int=0, # of which word is replaced, and by which

@@ -17,9 +17,8 @@ from .protocols import by_words
 from .network import top_k_proposals
 from .evaluator import standardise
 from .ranking import short_list, verdict
-from .corpus import Queries
+from .corpus import Queries, spread_indices
 from .model import MS2D
-from .learner import spread_indices
 from .training import Run
 from .plots import FOUND
 from .statistics import paired_bootstrap

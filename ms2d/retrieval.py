@@ -12,7 +12,7 @@ from typing import NamedTuple
 from fastcore.basics import patch
 from .core import SUFFIXES
 from .heads import video_text_score
-from .learner import spread_indices
+from .corpus import spread_indices
 from .statistics import paired_bootstrap
 from .extraction import CaptionReader, extract, Extraction, find_videos
 from .search import _as_table, _at_least_one, Asked, Encoded, Searcher
