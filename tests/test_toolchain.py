@@ -138,7 +138,7 @@ def test_every_cell_that_breaks_is_a_test_that_fails(collected, tmp_path):
     nb.teardown()
 
 # comparison has plots and statistics with it
-HEAVY = dict(core='torch lightning numpy', jobs='torch', dataset='torch lightning', comparison='lightning', extraction='lightning', retrieval='lightning', server='lightning')
+HEAVY = dict(core='torch lightning numpy', jobs='torch', dataset='torch lightning', comparison='lightning', extraction='lightning', page='lightning')
 
 @pytest.mark.parametrize('name', HEAVY)
 def test_a_module_does_without_what_it_does_not_need(name):
