@@ -261,7 +261,8 @@ def _fits_together(self:Config)->None:
         if getattr(self, name) and not self.scorer:
             raise ValueError(f"{name} needs align or captioner='words': it goes by scores of clips")
     if self.maps and self.labels != 'iou' and self.captioner == 'none':
-        raise ValueError("maps=True needs a captioner, 'lstm' or 'words': pseudo labels come from it; or take maps=False")
+        raise ValueError("maps=True needs a captioner, 'lstm' or 'words': pseudo labels come from it; "
+                "or take maps=False")
     if not (self.scorer or self.maps):
         raise ValueError("align=False, maps=False and no captioner='words' leave nothing to train")
 

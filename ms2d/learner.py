@@ -370,8 +370,9 @@ def measure_ridge(self:Learner,
     q = self.corpus.queries['train']
     ask = spread_indices(len(q.video), most)
     videos,own = q.video[ask].unique(return_inverse=True)
-    turn = self.model.norm.turn
-    weight = torch.ones(self.model.norm.width, device=self.device) if turn is None else 1/turn.norm(dim=0).clamp(min=1e-8)
+    norm = self.model.norm
+    weight = torch.ones(norm.width, device=self.device)
+    if norm.turn is not None: weight = 1/norm.turn.norm(dim=0).clamp(min=1e-8)
     with torch.no_grad():
         bag = torch.cat([self._bag(q, i) for i in ask.split(512)])
         clips = torch.cat([self.corpus.clips[0][v].float().mean(1) for v in videos.split(64)]).to(self.device)

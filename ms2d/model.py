@@ -394,7 +394,7 @@ def relate(self:MS2D,
     heard:TextEncoding, # the B sentences as they are
     order:Order, # of the videos' moments
     logits:Tensor, # scores of all moments, as they are (B, M)
-)->tuple[Tensor, list, dict]: # scores (B, M); of each the sentences that place the ends, one or two (1..2, d); what points
+)->tuple[Tensor, list, dict]: # scores (B, M); of each the one or two sentences that place ends (1..2, d); what points
     "Score every moment as the one that a sentence asks for, all of its readings together"
     logits = logits.clone()
     aims = [None]*len(ways) if heard.sentence is None else [*heard.sentence[:,None]]

@@ -391,7 +391,7 @@ def example(
 @dataclass
 class Retrieval(Parameters):
     "Which model, which video, which sentences, where to"
-    run: str = 'reports/train' # run folder of the model, or zeroshot:ENCODER; several, with commas, are asked together
+    run: str = 'reports/train' # run folder of the model, or zeroshot:ENCODER; several with commas
     video: str = '' # video file; '' and no sentence: a clip of the embedded world
     query: str = '' # what to look for
     queries: str = '' # text file with one sentence per line, instead of query

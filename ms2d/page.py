@@ -29,7 +29,7 @@ from .video import Video
 @dataclass
 class App(Parameters):
     "What the page offers"
-    run: str = 'reports/train' # run folder of a trained model, or zeroshot:ENCODER; several, with commas, are asked together
+    run: str = 'reports/train' # run folder of a trained model, or zeroshot:ENCODER; several with commas
     videos: str = '' # folder of videos to choose from, or one file; '': the embedded world's, if the model knows it
     encoder: str = '' # what reads video files, as for nbs/extract.ipynb; '': the encoder of the training features
     top: int = 5 # answers to a query

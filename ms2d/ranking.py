@@ -161,7 +161,7 @@ def best_moments(
     where:torch.Tensor, # their start and end, s (Q, M, 2), or (M, 2) for one video
     overlap:torch.Tensor|None, # temporal IoU of all pairs, from `MS2D.overlap`
     scale:np.ndarray, # their scales (M,)
-    video:callable, # query number -> rows, sentence, length of video and clip, s: as `MS2D.refine` takes them; None: it does not
+    video:callable, # query number -> what `MS2D.refine` takes: rows, sentence, length of video and clip, s; or None
     top:int=5, # moments a query
     times:float=1., # how many videos of training the videos are long
 )->list: # one array (n, 4) a query, as `rank_moments` gives it

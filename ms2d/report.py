@@ -174,7 +174,8 @@ def origin(
     if cfg.dataset == 'world':                                                     # its files are made, not given
         usual = dataclasses.replace(usual, annotations=cfg.annotations, features=cfg.features)
     usual = dataclasses.replace(usual, preset=Config.preset)
-    read = [*feature_files(cfg.features), *([] if cfg.vectors == 'corpus' or names_sentences(cfg.vectors) else [cfg.vectors])]
+    read = [*feature_files(cfg.features)]
+    if cfg.vectors != 'corpus' and not names_sentences(cfg.vectors): read.append(cfg.vectors)
     return dict(command=command(cfg, usual, 'nbs/train.ipynb'), files=data_files(cfg, *read), versions=versions())
 
 # %% ../nbs/52_report.ipynb #hl1
@@ -277,7 +278,8 @@ def join(
     facts = dict(parts[0].facts, title=title, queries=len(samples),
         repeatable=all(p.facts['repeatable'] for p in parts),
         training_seconds=round(sum(p.facts['training_seconds'] for p in parts), 1))
-    pointing = {k: _joined(p.pointed.get(k, {}) for p in parts) for k in dict.fromkeys(k for p in parts for k in p.pointed)}
+    kinds = dict.fromkeys(k for p in parts for k in p.pointed)
+    pointing = {k: _joined(p.pointed.get(k, {}) for p in parts) for k in kinds}
     clips = {k: _joined(p.saliency[k] for p in parts) for k in parts[0].saliency if all(k in p.saliency for p in parts)}
     return Found(cfg, samples, _joined(p.predictions for p in parts), beaten, words, facts, parts, pointing, clips)
 

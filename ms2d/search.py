@@ -15,7 +15,8 @@ from fastcore.basics import patch
 from .core import few, need_file, number, project_root, sentence, shown, SUFFIXES
 from .arrays import _amount, _beside
 from .dataset import CLIP
-from .features import checked_facts, describe, feature_files, open_features, read_rows, same_encoder, same_space, taken_rate
+from .features import checked_facts, describe, feature_files, open_features, read_rows
+from .features import same_encoder, same_space, taken_rate
 from .sentences import may_download, open_sentences
 from .text import encode_batch, Vocabulary
 from .maps import half_precision, pool_clips, span_iou, spans
@@ -439,7 +440,8 @@ def _find(self:Searcher, video, asked, top):
     with torch.no_grad(): logits,aims,pointing = self._scores(video, asked)
     clip = float(video.where[0,1] - video.where[0,0])               # the first cell is one clip of the finest scale
     def video_of(q): return None if aims[q] is None else (video.fine, aims[q], video.duration, clip)
-    return best_moments(self.model, logits, video.where, video.overlap, video.scale, video_of, top, video.times), pointing
+    moments = video.where, video.overlap, video.scale
+    return best_moments(self.model, logits, *moments, video_of, top, video.times), pointing
 
 @patch
 def _beside(self:Searcher, video, ways, pointing, found):

@@ -79,8 +79,8 @@ def _sentence_transformer(where):
     need_package('transformers', 'text', f"vectors='st:{where}'").utils.logging.disable_progress_bar()
     try: net = library.SentenceTransformer(where, device='cpu', local_files_only=True, trust_remote_code=False)
     except OSError as e:
-        raise FileNotFoundError(f"vectors: no sentence model {where!r} on this machine ({cause(e, 80)}): name a folder, or "
-            "download it once: python -c \"from sentence_transformers import SentenceTransformer; "
+        raise FileNotFoundError(f"vectors: no sentence model {where!r} on this machine ({cause(e, 80)}): "
+            "name a folder, or download it once: python -c \"from sentence_transformers import SentenceTransformer; "
             f"SentenceTransformer('{where}')\"") from None
     except (*THROWN, ImportError) as e:
         raise ValueError(f"vectors: {where} is no model that sentence-transformers can load ({cause(e)})") from None

@@ -26,7 +26,7 @@ LEFT_OUT = {
     'network over the maps': dict(maps=False),
     'mean sentence taken off': dict(mean_text=0.)}
 UNHEARD = 'network over the maps, had it a share of 1'
-AFTER = ('expected_iou', 'shrink', 'refine', 'relations', 'maps')                # change nothing that validation videos choose
+AFTER = ('expected_iou', 'shrink', 'refine', 'relations', 'maps')    # change nothing that validation videos choose
 
 def _without(run, name, value):
     "A copy of the model with one switch changed, and what depends on it measured again"

@@ -44,10 +44,12 @@ def test_machine_is_recognised():
 
 @every_notebook
 def test_notebook_is_readable(name):
-    "Short exported cells, stored outputs, no stored error, a size that a diff can bear"
+    "Short exported cells and lines, stored outputs, no stored error, a size that a diff can bear"
     nb = NOTEBOOKS[name]
     long = [source(c).splitlines()[1] for c in exported(nb) if len(source(c).splitlines())>40]
     assert not long, f'exported cells above 40 lines: {long}'
+    wide = [l for c in exported(nb) for l in source(c).splitlines() if len(l)>120]
+    assert not wide, f'lines above 120 characters: {wide}'
     assert (ROOT/'nbs'/f'{name}.ipynb').stat().st_size < 1_500_000
     assert not [o['ename'] for c in code(nb) for o in c['outputs'] if o['output_type']=='error']
     if not is_workbook(nb): assert any(c['outputs'] for c in code(nb)), 'no stored output: run it before you commit it'
