@@ -41,6 +41,7 @@ class Queries(typing.NamedTuple):
         "Some of the queries"
         return Queries(*(x if x is None else x[index] for x in self))
 
+# %% ../nbs/41_corpus.ipynb #c21s
 def spread_indices(
     n:int, # how many there are
     most:int, # how many to take, at most
@@ -48,6 +49,7 @@ def spread_indices(
     "Some of a list, evenly spread"
     return torch.linspace(0, n-1, min(most, n)).long()
 
+# %% ../nbs/41_corpus.ipynb #c21w
 def world_folder(
     cfg:Parameters, # with `dataset` and `annotations`, perhaps `features`
 )->Parameters: # the same where the data set is another one

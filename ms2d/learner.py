@@ -15,7 +15,7 @@ from torch import distributed as dist, Tensor
 from torch.utils.data import DataLoader
 from .core import few, replacing
 from .alignment import span_scores
-from .calibration import behind, calibration, LENGTH_EXPONENTS, MEAN_TEXT_SHARES, own_wins
+from .calibration import calibration, first_as_good, LENGTH_EXPONENTS, MEAN_TEXT_SHARES, own_wins
 from .calibration import told_sharpness, usual_iou, wiener_filter, wiener_gain
 from .corpus import Corpus, spread_indices
 from .model import MS2D
@@ -531,7 +531,7 @@ def choose_share(self:Learner,
             pairs = zip(ask.split(16), videos[meet].split(16))
             highest.append(torch.cat([self._map_highest(q.take(i), v) for i,v in pairs], 1))
     if len(highest) < 2: return {}
-    share = MAP_SHARES[int((behind(own_wins(torch.stack(highest))) <= 2).nonzero()[0])]
+    share = MAP_SHARES[first_as_good(own_wins(torch.stack(highest)), 2)]
     self.model.network.share.fill_(share)
     return dict(map_share=share)
 

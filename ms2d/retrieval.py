@@ -69,6 +69,7 @@ def _foreign_share(match, reference): # of sentences with a video (Q,), of the u
     # read alone or among others, the same sentence differs in the seventh digit
     return (1 + (reference >= match[:,None] - 1e-4).sum(1)).double()/(1 + len(reference))
 
+# %% ../nbs/65_retrieval.ipynb #nf1c
 @patch(as_prop=True)
 def compares(self:Retriever)->bool:
     "Can it say whether a sentence is about a video at all? It takes an alignment, and sentences about others"

@@ -335,21 +335,22 @@ def _scaled(self:Searcher, seen, fine):
     with torch.no_grad(): by = own_scale(self.model, seen, self._heard)
     return scaled(seen, by), fine/by
 
+# %% ../nbs/64_search.ipynb #c13l
 @patch
 def _look(self:Searcher, rows, rate, duration, times):
     "Rows of a video -> `Encoded`"
     model = self.model
     counts = long_counts(model.counts, times)
-    exact = [model.norm(torch.from_numpy(pool_clips(rows, n, duration, rate)))[None] for n in counts]
-    clips = [half_precision(c).float() for c in exact]                              # the same ones as of a split
+    clips = [model.norm(torch.from_numpy(pool_clips(rows, n, duration, rate)))[None] for n in counts]
+    fine = model.fine(rows, duration, rate) if self.cfg.refine else None
+    if not all(x.isfinite().all() for x in (*clips, *([] if fine is None else [fine]))):
+        raise ValueError(f"feature rows reach {np.abs(rows).max():.0e}, too large for this model: "
+                         "are they of its encoder?")
+    clips = [half_precision(c).float() for c in clips]                              # the same ones as of a split
     with torch.no_grad(): seen = model.encode_video(clips, times if len(counts) > len(model.counts) else 1.)
     where = torch.cat([spans(s.xy, n, torch.tensor([duration]))[0] for s,n in zip(seen, counts)])
     overlap = model.overlap() if counts == model.counts else model.overlap(where)
-    fine = model.fine(rows, duration, rate) if self.cfg.refine else None
     if self.untrained: seen,fine = self._scaled(seen, fine)
-    if not all(x.isfinite().all() for x in (*exact, *([] if fine is None else [fine]))):
-        raise ValueError(f"feature rows reach {np.abs(rows).max():.0e}, too large for this model: "
-                         "are they of its encoder?")
     with torch.no_grad(): said = model.words_of(clips[0], seen[0].clips)
     scale = np.repeat(np.arange(len(seen)), [len(s.xy) for s in seen])
     return Encoded(seen, where, scale, overlap, fine, duration, Order(where, [s.xy for s in seen]),
@@ -440,8 +441,8 @@ def _find(self:Searcher, video, asked, top):
     with torch.no_grad(): logits,aims,pointing = self._scores(video, asked)
     clip = float(video.where[0,1] - video.where[0,0])               # the first cell is one clip of the finest scale
     def video_of(q): return None if aims[q] is None else (video.fine, aims[q], video.duration, clip)
-    moments = video.where, video.overlap, video.scale
-    return best_moments(self.model, logits, *moments, video_of, top, video.times), pointing
+    found = best_moments(self.model, logits, video.where, video.overlap, video.scale, video_of, top, video.times)
+    return found, pointing
 
 @patch
 def _beside(self:Searcher, video, ways, pointing, found):

@@ -67,6 +67,7 @@ class Checked(TorchCheckpointIO):
         ours = Path(path).name in SAVED
         return read_checkpoint(Path(path)) if ours else super().load_checkpoint(path, *args, **kwargs)
 
+# %% ../nbs/45_training.ipynb #w1t
 def _trainer(cfg, out):
     "Lightning's Trainer as every run uses it"
     # Lightning's own lines (devices found, tips, what stopped it) repeat what the report says
