@@ -1,7 +1,7 @@
 "Small models of pictures and text in transformers' own format, for tests"
 import json
 from pathlib import Path
-import torch
+import numpy as np, torch
 
 def tokenizer(sentences, folder:Path, length:int):
     "A tokenizer of whole words, with the files that a user finds beside a model"
@@ -34,6 +34,27 @@ def small_clip(folder:Path, sentences, kind='clip', seed=0, width=32, layers=1, 
         net = t.XCLIPModel(t.XCLIPConfig(text_config=text, vision_config=video, projection_dim=width))
     net.eval().save_pretrained(folder)
     looks(folder, side)
+    return net
+
+def trained_clip(folder:Path, pictures, sentences, updates=1500, batch=128):
+    "A CLIP that has seen pictures with sentences, as published ones have: `pictures[i]` (T, 32, 32, 3) uint8 all show what `sentences[i]` says; saved, -> the model"
+    net = small_clip(folder, sentences, width=64, layers=3)
+    from transformers import AutoTokenizer
+    tokens = AutoTokenizer.from_pretrained(folder)(list(sentences), padding=True, return_tensors='pt')
+    rng = np.random.default_rng(0)
+    optimiser = torch.optim.AdamW(net.parameters(), weight_decay=.1)
+    rate = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-3, updates, pct_start=.1)
+    net.train()
+    for _ in range(updates):
+        some = rng.permutation(len(sentences))[:batch]
+        shown = np.stack([pictures[i][rng.integers(len(pictures[i]))] for i in some])
+        said = {k: tokens[k][some] for k in ('input_ids', 'attention_mask')}
+        loss = net(pixel_values=prepared(shown, 32), return_loss=True, **said).loss
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        rate.step()
+    net.eval().save_pretrained(folder)
     return net
 
 def looks(folder, side):

@@ -11,7 +11,7 @@ from ms2d.retrieval import Retriever
 from ms2d.sentences import open_sentences
 from ms2d.training import train
 from ms2d.world import write_video
-from joint import prepared, small_clip
+from joint import prepared, small_clip, trained_clip
 from workbooks import without_kernel
 
 needs_wordllama = pytest.mark.skipif(not importlib.util.find_spec('wordllama'), reason='wordllama is not installed: extra [text]')
@@ -103,6 +103,44 @@ def test_from_a_film_to_a_run_folder(clip, tmp_path):
     with pytest.raises(ValueError, match='another space: pass -p vectors hf:small'): train(Config(vectors=f'hf:{other}', **given))
     if importlib.util.find_spec('wordllama'):
         with pytest.raises(ValueError, match='another space'): train(Config(**given))
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@needs_hf
+def test_a_trained_clip_is_better_than_a_constant(tmp_path):
+    "A small CLIP sees pictures of other videos with their sentences; from mp4 to moments of the world with it, and no time of it is read"
+    from ms2d.baselines import best_constant, constant
+    from ms2d.metrics import best_iou
+    from ms2d.ranking import predict
+    from ms2d.statistics import differences
+    from ms2d.world import write_annotations
+    from ms2d.world_pictures import FPS, render
+    from ms2d.world_sentences import queries, script
+    pictures,sentences = [],[]
+    for other in (script(1, f'film{i}') for i in range(2000)):                # another world: none of its videos is asked about
+        frames = render(other)
+        for start,end,said in queries(other):
+            pictures.append(frames[int(start*FPS):max(int(end*FPS), int(start*FPS) + 1)])
+            sentences.append(said)
+    (model := tmp_path/'seen').mkdir()
+    trained_clip(model, pictures, sentences)
+    (films := tmp_path/'films').mkdir()
+    for split,n in (('train', 40), ('val', 0), ('test', 150)):
+        for vid in write_annotations(tmp_path, 0, split, n): write_video(films/f'{vid}.mp4', render(script(0, vid)), FPS)
+    code,text = without_kernel(tmp_path/'x.ipynb', notebook='extract', encoder=f'hf:{model}', videos=films, features=tmp_path/'f.hdf5', workers=2)
+    assert code==0, text[-3000:]
+    run = train(Config(dataset='activitynet_captions', annotations=str(tmp_path), features=str(tmp_path/'f.hdf5'), vectors=f'hf:{model}', preset='zeroshot', accelerator='cpu', out=str(tmp_path/'run')))
+    asked = run.corpus.samples['test']
+    fixed = constant(asked, best_constant(run.corpus.labelled))
+    apart = differences([predict(run.model, run.corpus)], dict(constant=[fixed]), asked)['constant']
+    print(len(asked), apart)
+    for name in ('R@1 IoU=0.5', 'mIoU'): assert apart[name]['low'] > 0, apart
+    alone = Retriever(f'zeroshot:hf:{model}')                                 # one video and one sentence, without a run folder
+    some = asked[:60]
+    found = [alone.search(films/f'{s.vid}.mp4', s.query, top=1)[['start', 'end']].to_numpy() for s in some]
+    ours,theirs = (np.mean([best_iou(x, s)[0] for x,s in zip(each, some)]) for each in (found, [np.array([fixed[s.qid][0][:2]]) for s in some]))
+    print(ours, theirs)
+    assert ours > theirs
 
 TALK = 'WEBVTT\n\n' + ''.join(f'00:{m:02d}:{s:02d}.000 --> 00:{m:02d}:{s + 9:02d}.500\n{text}\n\n' for m,s,text in [
     (0, 0, 'Welcome to this talk about gardens'), (0, 10, 'Roses need much water in summer'), (0, 20, 'Now we look at the tools'), (0, 30, 'A good spade is made of steel'),
