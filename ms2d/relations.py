@@ -94,11 +94,11 @@ _PART = (r'(?: (?:the|a) (?:part|moment|scene|point|time|segment|clip|shot|bit)s
          r'(?:where|when|in which|at which|that|of|with|showing))')
 _SUBJECT = (r'(?:a|an|the|he|she|they|it|we|you|i|his|her|their|its|this|that|there|some|someone|somebody|people|'
             r'person|two|three|four|several|many|another|one|both|men|women|children|kids)\b')
-_AND = r'(?:, )?(?:and |but |who |which |it |he |she |they |that is |is |are )?'
+_AND = r'(?:, )?(?:(?:and |that |which )(?:is |are )?|but |who |it |he |she |they )?'
 _IS = r'(?:, )?(?:and |which |that )?(?:is |are )?(?:immediately |directly |closely )?'
-_FORMS = {'then': rf'{_AND}(?:then|afterwards?|after that|after which|thereafter|subsequently)(?: is| are)?(?: ,)?'
+_FORMS = {'then': rf'{_AND}(?:then|afterwards?(?! of\b| \w+ing\b)|after that|after which|thereafter|subsequently)(?: is| are)?(?: ,)?'
                   rf'|(?:, |and )(?:next|later)(?! to\b)(?: ,)?|{_IS}followed by',
-          'after': rf'after(?! that\b| which\b| ,){_PART}?|as soon as|subsequent to{_PART}?|following{_PART}|^following'
+          'after': rf'after(?! that\b| which\b| to\b| ,){_PART}?|as soon as|subsequent to{_PART}?|following{_PART}|^following'
                    rf'|^once\b(?=[^,]+,)|once(?= {_SUBJECT}){_PART}?',
           'before': rf'(?:before|until|till|prior to|earlier than){_PART}?|preceding{_PART}',
           'while': rf'(?:while|whilst|when|at the same time as){_PART}?|during{_PART}|as(?= {_SUBJECT})'}
@@ -106,7 +106,9 @@ _CONNECTIVES = {kind: re.compile(rf'(?:(?<=\s)|^)(?P<not>(?:, )?(?:but )?not )?(
                 for kind,form in _FORMS.items()}
 _IDIOMS = re.compile(
     r'\b(?:as well as|(?:look|tak|chas|go|run)(?:e?s|ed|n?ing|e)? after|(?:named|one|day|time) after'
-    r'|after (?:all|shave|effects|another|party)|(?:day|night|than|as|never) before|before (?:long|that)|not until'
+    r'|after (?:all|shave|effects|another|party)|(?P<same>\w+) after (?P=same)|before and after'
+    r'|after (?:a few|some|several|many) (?:seconds|minutes|moments|hours|days)'
+    r'|(?:day|night|than|as|never) before|before (?:long|that)|not until'
     r'|once (?:more|again|upon|in a)|as (?:if|though|well)'
     r'|(?:such|well|same|known|dressed|acts|acting|used|serves|works|working|long|far|much) as)\b', re.I)
 _SURE = re.compile(r'prior|subsequent|soon|whilst|same time|^, |and then|afterward'
@@ -140,20 +142,30 @@ def _sides(kind, text, found):
     if kind != 'then' and not x: return [(x, y) for y,x in _cuts(y)]
     if kind in ('after', 'before'): return [(_tidy(_SOON.sub('', x)), y)]
     if kind == 'while': return [(x, y)]
+    # "he is then seen" and "while he plays, she then sings" go on from the sentence before
+    if re.search(r' (?:is|are|was|were)$', x): return []
     # "she sings, the man then sits": he is the subject of what follows
     begin,comma,subject = x.rpartition(' , ')
-    if comma and _is_event(begin) and not _is_event(subject): x,y = begin,f'{subject} {y}'
+    starts = comma and re.match(_SUBJECT, subject, re.I)
+    if starts and _is_event(begin) and not _is_event(subject):
+        if re.match('(?:while|when|as|once|after) ', begin, re.I): return []
+        x,y = begin,f'{subject} {y}'
     return [(_LEAD.sub('', x), y)]
 
 # %% ../nbs/35_relations.ipynb #r15s
 _PRONOUNS = frozenset('he she it they who which'.split())
-_OBJECTS = _LEADS | frozenset('him her them it back up down out away around off over'.split())
+_NO_SUBJECT = _PRONOUNS | frozenset(                            # a clause that begins so names nobody, or somebody later
+    'i we you there this everything everyone everybody nothing nobody all '
+    'when while once as after before if until'.split())
+_LINKS = frozenset('and or but to'.split()) # no noun ends in these
+_OBJECTS = _LEADS - {'of'} | frozenset('him her them it back up down out away around off over'.split())
 
 def _subject(clause):
     "What comes before the verb; '' where nothing does"
-    words = clause.split()
+    words = re.sub('^then (?:, )?', '', clause, flags=re.I).split()
     verb = next((i for i in range(1, len(words)) if _is_verb(words[i].lower(), words[i-1].lower())), 0)
-    return '' if words[0].lower() in _PRONOUNS | {'there', 'this'} else ' '.join(words[:verb])
+    if words[0].lower().partition("'")[0] in _NO_SUBJECT or words[verb-1].lower() in _LINKS: return ''
+    return ' '.join(words[:verb])
 
 def _with_subject(clause, other):
     "A clause without a subject of its own, with that of the other"
@@ -179,11 +191,13 @@ def _joined(text):
         for found in form.finditer(text):
             if any(a < found.end() and found.start() < b for a,b in idioms): continue
             sure = _SURE.search(found[0])
+            fronted = not _tidy(text[:found.start()])
             for x,y in _sides(kind, text, found):
                 # "the man then sits down" goes on from the sentence before it
                 doubt = not sure and not (_is_clause(x) if kind == 'then' else _is_event(y))
                 if doubt or len(_words(x)) < 2 or not _words(y): continue
-                out.append((_relation(kind, found, y), (_with_subject(x, y), _with_subject(y, x)), 0))
+                named = _with_subject(x, y) if fronted else x
+                out.append((_relation(kind, found, y), (named, _with_subject(y, x)), 0))
     return out
 
 # %% ../nbs/35_relations.ipynb #r17
