@@ -13,6 +13,7 @@ MACHINE = re.compile(r'(?<![\w.:/~])/(?:home|root|Users|tmp|work|mnt|opt|usr|var
 def source(cell): return ''.join(cell['source'])
 def code(nb): return [c for c in nb['cells'] if c['cell_type']=='code']
 def exported(nb): return [c for c in code(nb) if re.search(r'^#\| *exports?i?\b', source(c), re.M)]
+def number(name): return int(m[1]) if (m := re.match(r'(\d+)_', name)) else None
 def is_workbook(nb): return bool(re.search(r'^(- )?skip_exec: *true', source(nb['cells'][0]), re.M))
 
 WORKBOOKS = [name for name,nb in NOTEBOOKS.items() if is_workbook(nb)]
@@ -44,17 +45,19 @@ def test_machine_is_recognised():
 
 @every_notebook
 def test_notebook_is_readable(name):
-    "Short exported cells and lines, stored outputs, no stored error, a size that a diff can bear"
+    "Short exported cells, short lines, stored outputs, no stored error, a size that a diff can bear"
     nb = NOTEBOOKS[name]
     long = [source(c).splitlines()[1] for c in exported(nb) if len(source(c).splitlines())>40]
     assert not long, f'exported cells above 40 lines: {long}'
-    wide = [l for c in exported(nb) for l in source(c).splitlines() if len(l)>120]
+    # the checks of a numbered notebook are read too; a picture's text is one line, however long
+    cells = exported(nb) if number(name) is None else code(nb)
+    lines = [l for c in cells for l in source(c).splitlines() if not l.startswith('#| fig-alt')]
+    wide = [l for l in lines if len(l)>120]
     assert not wide, f'lines above 120 characters: {wide}'
     assert (ROOT/'nbs'/f'{name}.ipynb').stat().st_size < 1_500_000
     assert not [o['ename'] for c in code(nb) for o in c['outputs'] if o['output_type']=='error']
     if not is_workbook(nb): assert any(c['outputs'] for c in code(nb)), 'no stored output: run it before you commit it'
 
-def number(name): return int(m[1]) if (m := re.match(r'(\d+)_', name)) else None
 NUMBERS = {re.search(r'#\| *default_exp +(\w+)', s)[1]: number(name) for name,nb in NOTEBOOKS.items()
            if 'default_exp' in (s := '\n'.join(map(source, code(nb))))}
 
