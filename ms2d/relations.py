@@ -96,10 +96,10 @@ _SUBJECT = (r'(?:a|an|the|he|she|they|it|we|you|i|his|her|their|its|this|that|th
             r'person|two|three|four|several|many|another|one|both|men|women|children|kids)\b')
 _AND = r'(?:, )?(?:(?:and |that |which )(?:is |are )?|but |who |it |he |she |they )?'
 _IS = r'(?:, )?(?:and |which |that )?(?:is |are )?(?:immediately |directly |closely )?'
-_FORMS = {'then': rf'{_AND}(?:then|afterwards?(?! of\b| \w+ing\b)|after that|after which|thereafter|subsequently)(?: is| are)?(?: ,)?'
-                  rf'|(?:, |and )(?:next|later)(?! to\b)(?: ,)?|{_IS}followed by',
-          'after': rf'after(?! that\b| which\b| to\b| ,){_PART}?|as soon as|subsequent to{_PART}?|following{_PART}|^following'
-                   rf'|^once\b(?=[^,]+,)|once(?= {_SUBJECT}){_PART}?',
+_FORMS = {'then': rf'{_AND}(?:then|afterwards?(?! of\b| \w+ing\b)|after that|after which|thereafter|subsequently)'
+                  rf'(?: is| are)?(?: ,)?|(?:, |and )(?:next|later)(?! to\b)(?: ,)?|{_IS}followed by',
+          'after': rf'after(?! that\b| which\b| to\b| ,){_PART}?|as soon as|subsequent to{_PART}?'
+                   rf'|following{_PART}|^following|^once\b(?=[^,]+,)|once(?= {_SUBJECT}){_PART}?',
           'before': rf'(?:before|until|till|prior to|earlier than){_PART}?|preceding{_PART}',
           'while': rf'(?:while|whilst|when|at the same time as){_PART}?|during{_PART}|as(?= {_SUBJECT})'}
 _CONNECTIVES = {kind: re.compile(rf'(?:(?<=\s)|^)(?P<not>(?:, )?(?:but )?not )?(?:{form})(?= |$)', re.I)
@@ -154,7 +154,8 @@ def _sides(kind, text, found):
 
 # %% ../nbs/35_relations.ipynb #r15s
 _PRONOUNS = frozenset('he she it they who which'.split())
-_NO_SUBJECT = _PRONOUNS | frozenset(                            # a clause that begins so names nobody, or somebody later
+# a clause that begins so names nobody, or somebody later
+_NO_SUBJECT = _PRONOUNS | frozenset(
     'i we you there this everything everyone everybody nothing nobody all '
     'when while once as after before if until'.split())
 _LINKS = frozenset('and or but to'.split()) # no noun ends in these
