@@ -115,6 +115,8 @@ def test_benchmark_workbook(tiny, tmp_path):
     assert 0<results['samples_per_second'] and all(0<=p['share']<3 for p in results['parts'].values())
     film = results['answering']
     assert film['3 h: next question, s']<film['3 h: first question, s'] and film['3 h: peak memory, GiB']>.1
+    assert film['3 h: next question, one that points at another moment, s']>0
+    assert film['3 h: peak memory with that question, GiB']<=1.5*film['3 h: peak memory, GiB']
     installed = all(map(importlib.util.find_spec, ('transformers', 'PIL')))
     assert bool(results['pictures'])==installed and ('hf: is not measured' in text)!=installed
     if installed: assert results['pictures']['frames a second']>.1 and results['pictures']['peak memory, MiB']>600 # the weights
