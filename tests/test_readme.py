@@ -18,14 +18,22 @@ def test_the_table_is_that_of_the_runs(): assert readme.written(TEXT, KEPT)==TEX
 
 def test_folds_are_one_number():
     "A mean over the queries of all folds"
-    run = lambda n,x: dict(queries=n, tables=dict(retrieval={a: {f: x for f in readme.FIGURES} for a in readme.ANSWERS}))
+    run = lambda n,x: dict(queries=n, tables=dict(retrieval={a: {f: x for f in readme.FIGURES} for a in ('ms2d (align)', *readme.OTHERS, 'whole video')}))
     out = readme.pooled([run(100, 10.), run(300, 20.)])
     assert out['queries']==400 and {x for f in readme.FIGURES for x in out[f].values()}=={17.5}
+    assert [*out['mIoU']]==['ms2d (align)', *readme.OTHERS]
 
 def test_one_number_per_cell():
     rows = [[c.strip() for c in line.strip('|').split('|')] for line in TEXT.splitlines() if line.startswith('|')]
     assert len({len(r) for r in rows})==1 and len(rows)>3
-    for row in rows[2:]: assert all(re.fullmatch(r'[\d,]+(?:\.\d)?', c) for c in [row[1], *row[3:]]), row
+    for row in rows[2:]: assert all(re.fullmatch(r'\d+\.\d', c) for c in row[1:]), row
+    assert rows[0][0]==f"{KEPT['charades']['queries']:,} queries"
+
+def test_what_is_said_of_the_world():
+    said = re.search(r'(\d+) queries\): R@1 \.5 ([\d.]+), ridge ([\d.]+), best constant ([\d.]+)\.', TEXT)
+    world = KEPT['world']['R@1 IoU=0.5']
+    names = 'ms2d (ms2d)', 'ridge regression (closed form)', 'best constant (reads training times)'
+    assert [float(x) for x in said.groups()]==[KEPT['world']['queries'], *(world[n] for n in names)]
 
 def test_the_world_is_that_of_the_notebooks():
     "The tour prints a run's report, the index shows this table: both were stored from the same run"
