@@ -13,10 +13,10 @@ OTHERS = ("another video's question", 'ridge regression (closed form)', 'best co
           'random cell (expectation)') # kept of every run beside its own answers, which are the first row of its table
 # of the README's table -> key of docs/readme.json, who answers
 ROWS = {'ms2d, sentences by wordllama': ('sentences', 'ms2d (ms2d)'), 'ms2d, GloVe': ('charades', 'ms2d (ms2d)'),
-        "the poster's captioner, repaired (`mended`)": ('mended', 'ms2d (mended)'),
-        'learned from true times (`supervised`)': ('supervised', 'ms2d (supervised)'),
-        'ridge, a closed form (`ridge`)': ('charades', 'ridge regression (closed form)'),
-        'two linear layers (`align`)': ('align', 'ms2d (align)'),
+        "the poster's captioner, repaired (mended)": ('mended', 'ms2d (mended)'),
+        'learned from true times (supervised)': ('supervised', 'ms2d (supervised)'),
+        'ridge, a closed form': ('charades', 'ridge regression (closed form)'),
+        'two linear layers (align)': ('align', 'ms2d (align)'),
         'best constant': ('charades', 'best constant (reads training times)'),
         "ms2d, asked another video's question": ('charades', "another video's question")}
 
