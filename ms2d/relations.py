@@ -119,6 +119,7 @@ _SOON = re.compile(r'(?:,? ?\b(?:right|just|shortly|soon|immediately|directly|st
                    r'|a (?:moment|while|bit|little)|(?:which |that )is'
                    r'|(?:which |that |and )?(?:comes?|happens?|occurs?|takes place)(?: right| just| shortly)?))?'
                    r'(?: ,)?$', re.I)
+_SUBORDINATE = frozenset('when while once as after before if until'.split()) # begin a clause that is put in front
 _LEAD = re.compile(r'^(?:first|at first|initially|to begin(?: with)?)(?: ,)? ', re.I)
 
 def _tidy(text):
@@ -148,16 +149,15 @@ def _sides(kind, text, found):
     begin,comma,subject = x.rpartition(' , ')
     starts = comma and re.match(_SUBJECT, subject, re.I)
     if starts and _is_event(begin) and not _is_event(subject):
-        if re.match('(?:while|when|as|once|after) ', begin, re.I): return []
+        if begin.split()[0].lower() in _SUBORDINATE: return []
         x,y = begin,f'{subject} {y}'
     return [(_LEAD.sub('', x), y)]
 
 # %% ../nbs/35_relations.ipynb #r15s
 _PRONOUNS = frozenset('he she it they who which'.split())
 # a clause that begins so names nobody, or somebody later
-_NO_SUBJECT = _PRONOUNS | frozenset(
-    'i we you there this everything everyone everybody nothing nobody all '
-    'when while once as after before if until'.split())
+_NO_SUBJECT = _PRONOUNS | _SUBORDINATE | frozenset(
+    'i we you there this everything everyone everybody nothing nobody all'.split())
 _LINKS = frozenset('and or but to'.split()) # no noun ends in these
 _OBJECTS = _LEADS - {'of'} | frozenset('him her them it back up down out away around off over'.split())
 

@@ -110,7 +110,7 @@ def test_from_a_film_to_a_run_folder(clip, tmp_path):
 def test_a_trained_clip_is_better_than_a_constant(tmp_path):
     "A small CLIP sees pictures of other videos with their sentences; from mp4 to moments of the world with it, and no time of it is read"
     from ms2d.baselines import best_constant, constant
-    from ms2d.metrics import best_iou
+    from ms2d.metrics import evaluate
     from ms2d.ranking import predict
     from ms2d.statistics import differences
     from ms2d.world import write_annotations
@@ -131,14 +131,14 @@ def test_a_trained_clip_is_better_than_a_constant(tmp_path):
     assert code==0, text[-3000:]
     run = train(Config(dataset='activitynet_captions', annotations=str(tmp_path), features=str(tmp_path/'f.hdf5'), vectors=f'hf:{model}', preset='zeroshot', accelerator='cpu', out=str(tmp_path/'run')))
     asked = run.corpus.samples['test']
-    fixed = constant(asked, best_constant(run.corpus.labelled))
-    apart = differences([predict(run.model, run.corpus)], dict(constant=[fixed]), asked)['constant']
+    span = best_constant(run.corpus.labelled)
+    apart = differences([predict(run.model, run.corpus)], dict(constant=[constant(asked, span)]), asked)['constant']
     print(len(asked), apart)
     for name in ('R@1 IoU=0.5', 'mIoU'): assert apart[name]['low'] > 0, apart
     alone = Retriever(f'zeroshot:hf:{model}')                                 # one video and one sentence, without a run folder
     some = asked[:60]
-    found = [alone.search(films/f'{s.vid}.mp4', s.query, top=1)[['start', 'end']].to_numpy() for s in some]
-    ours,theirs = (np.mean([best_iou(x, s)[0] for x,s in zip(each, some)]) for each in (found, [np.array([fixed[s.qid][0][:2]]) for s in some]))
+    found = {s.qid: alone.search(films/f'{s.vid}.mp4', s.query, top=1)[['start', 'end']].to_numpy() for s in some}
+    ours,theirs = (evaluate(answers, some)['mIoU'] for answers in (found, constant(some, span)))
     print(ours, theirs)
     assert ours > theirs
 
